@@ -2,10 +2,57 @@
 //!
 //! A [`Codec`] knows nothing of the loop and does no I/O: it is a function of the bytes that it is
 //! given, so that it can be tested, fuzzed and used without a socket.
+//!
+//! | codec | an item on the wire | given and sent as | its `max` counts |
+//! |---|---|---|---|
+//! | [`Raw`] | whatever bytes are there | `&[u8]` | – |
+//! | [`Lines`] | text up to LF or CR LF | `&str` | the line without its end |
+//! | [`ByteLines`] | bytes up to LF or CR LF | `&[u8]` | the line without its end |
+//! | [`Delimited<D>`](Delimited) | bytes up to the [`Delimiter`] `D` | `&[u8]` | what is before the delimiter |
+//! | [`Fixed<N>`](Fixed) | N bytes | `&[u8; N]` | – |
+//! | [`LengthPrefixed<H>`](LengthPrefixed) | a [`Header`] `H` that says how many bytes follow | [`Frame<H>`](Frame) | the payload |
+//! | [`Netstring`] | `<length>:<bytes>,` | `&[u8]` | the bytes between `:` and `,` |
+//!
+//! A limit is [`DEFAULT_MAX`] unless `max` sets another. It guards what comes in: what goes out is the
+//! program's own, and limited by its queue and by what the format can express.
+//!
+//! # Example
+//! A line that arrives in two pieces. Whoever calls keeps the bytes that were not used yet:
+//!
+//! ```
+//! use eventdispatcher::codec::{Codec, Decoded, Lines};
+//!
+//! let mut lines = Lines::new().max(80);
+//! let mut buffer = b"one\r\ntw".to_vec();
+//!
+//! assert_eq!(lines.decode(&buffer)?, Decoded::Item("one", 5));
+//! buffer.drain(..5);
+//! assert_eq!(lines.decode(&buffer)?, Decoded::More);
+//! buffer.extend_from_slice(b"o\n");
+//! assert_eq!(lines.decode(&buffer)?, Decoded::Item("two", 4));
+//!
+//! let mut out = Vec::new();
+//! Lines::encode("three", &mut out)?;
+//! assert_eq!(out, b"three\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod delimited;
 mod error;
+mod fixed;
+mod length_prefixed;
+mod lines;
+mod netstring;
+mod raw;
+mod scan;
 
+pub use delimited::{Delimited, Delimiter};
 pub use error::{DecodeError, EncodeError};
+pub use fixed::Fixed;
+pub use length_prefixed::{Frame, Header, HeaderBytes, LengthPrefixed, U8, U16Be, U16Le, U32Be, U32Le};
+pub use lines::{ByteLines, Lines};
+pub use netstring::Netstring;
+pub use raw::Raw;
 
 /// The longest item that a codec of this module accepts unless told otherwise: 1 MiB.
 pub const DEFAULT_MAX: usize = 1 << 20;

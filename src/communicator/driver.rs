@@ -1,0 +1,103 @@
+//! What the loop needs of a connection, whatever its kind.
+
+use super::error::Closed;
+use super::handle::Communicator;
+use super::key::Key;
+use super::output::{OutQueue, Written};
+use super::slot::{Ready, Settings};
+use mio::event::Source;
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// One connection: its source, and the user's code behind it. Out of its slot while it runs.
+pub(crate) trait Driver {
+    /// What the poll watches; none for a connection that is only called by timers.
+    fn source(&mut self) -> Option<&mut dyn Source>;
+
+    /// Whether the poll should say when it can be written to, though no output is queued: while it
+    /// is being established, or when a layer below holds bytes back.
+    fn wants_write(&self) -> bool {
+        false
+    }
+
+    /// Called in its turn.
+    fn ready(&mut self, turn: &Turn<'_>) -> Outcome;
+
+    /// Writes what is queued.
+    fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written>;
+
+    /// Ends this side's direction.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The last call to the user's code, which is then let go of.
+    fn closed(&mut self, why: Closed, turn: &Turn<'_>);
+
+    /// Called while it lingers: throws input away. Whether nothing keeps it any longer
+    /// once its output, which `written` says, is gone.
+    fn linger(&mut self, written: bool) -> bool {
+        written
+    }
+
+    /// Closes the descriptor.
+    fn release(&mut self);
+}
+
+/// What a connection is called with in its turn.
+pub(crate) struct Turn<'a> {
+    pub(crate) communicator: &'a Communicator,
+    pub(crate) key: Key,
+    pub(crate) ready: Ready,
+    pub(crate) tags: &'a [u64],
+    pub(crate) settings: Rc<Settings>,
+}
+
+/// What becomes of a connection after its call.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It waits for the poll or for time.
+    Wait,
+    /// Its budget is used up, and there is more.
+    Again,
+    /// It has ended.
+    End(Closed),
+}
+
+/// How much of its budget a connection has used in this turn.
+pub(crate) struct Spent<'a> {
+    settings: &'a Settings,
+    callbacks: usize,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl<'a> Spent<'a> {
+    pub(crate) fn nothing(settings: &'a Settings) -> Self {
+        Self { settings, callbacks: 0, bytes: 0, since: None }
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize) {
+        self.bytes += count;
+    }
+
+    /// One more callback was made.
+    pub(crate) fn callback(&mut self) {
+        self.callbacks += 1;
+    }
+
+    /// Whether the turn of this connection is over.
+    pub(crate) fn all(&mut self) -> bool {
+        let budget = &self.settings.budget;
+        if self.bytes >= budget.bytes || self.callbacks >= budget.callbacks {
+            return true;
+        }
+        // A look at the clock costs about as much as a short callback.
+        if !self.callbacks.is_multiple_of(64) || self.callbacks == 0 {
+            return false;
+        }
+        let now = Instant::now();
+        now.duration_since(*self.since.get_or_insert(now)) >= budget.time
+    }
+}

@@ -1,0 +1,101 @@
+//! Why something was not sent, and why a connection ended.
+
+use super::settings::Timeout;
+use crate::codec::{DecodeError, EncodeError};
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// What a handler may fail with. Any error converts with `?`.
+pub type HandlerError = Box<dyn Error + Send + Sync>;
+
+/// What a callback gives back. An error ends the connection that was called, no other.
+pub type HandlerResult = Result<(), HandlerError>;
+
+/// Why an item was not queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is no more, or is closing, or can't be written to.
+    Gone,
+    /// The connection has as much output queued as [`Limits::output`](crate::Limits::output) allows:
+    /// wait for [`Handler::drained`](crate::Handler::drained).
+    Full {
+        /// What is queued, in bytes.
+        queued: usize,
+    },
+    /// The codec can't express the item.
+    Encode(EncodeError),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the connection is gone"),
+            Self::Full { queued } => write!(f, "the output queue is full: {queued} bytes wait"),
+            Self::Encode(error) => write!(f, "the item can't be encoded: {error}"),
+        }
+    }
+}
+
+impl Error for SendError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection ended; what [`Handler::closed`](crate::Handler::closed) gets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The program closed it.
+    Local,
+    /// The other side ended the stream in order.
+    Eof,
+    /// It was never established.
+    Connect(io::Error),
+    /// Reading or writing failed.
+    Io(io::Error),
+    /// What came can't be decoded.
+    Decode(DecodeError),
+    /// The handler gave back an error.
+    Handler(HandlerError),
+    /// A time was over and the handler did not object.
+    TimedOut(Timeout),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("closed by this program"),
+            Self::Eof => f.write_str("ended by the other side"),
+            Self::Connect(error) => write!(f, "could not connect: {error}"),
+            Self::Io(error) => write!(f, "failed: {error}"),
+            Self::Decode(error) => write!(f, "bad input: {error}"),
+            Self::Handler(error) => write!(f, "its handler failed: {error}"),
+            Self::TimedOut(what) => write!(f, "timed out: {what}"),
+        }
+    }
+}
+
+impl Error for Closed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Local | Self::Eof => None,
+            Self::Connect(error) | Self::Io(error) => Some(error),
+            Self::Decode(error) => Some(error),
+            Self::Handler(error) => Some(&**error),
+            Self::TimedOut(what) => Some(what),
+        }
+    }
+}
+
+impl Closed {
+    /// Whether it ended as connections should: by either side's wish.
+    pub fn is_orderly(&self) -> bool {
+        matches!(self, Self::Local | Self::Eof)
+    }
+}

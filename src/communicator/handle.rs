@@ -1,0 +1,538 @@
+//! The communicator: a handle to the loop of this thread.
+
+use super::core::{Core, Queued};
+use super::driver::Driver;
+use super::error::{Closed, SendError};
+use super::key::{Id, Key, TimerId};
+use super::listing::ConnectionInfo;
+use super::remote::{Inbox, Remote};
+use super::settings::{Budget, Limits, Timeouts};
+use super::slot::{Phase, Settings};
+use super::wall_clock::{self, WallClock};
+use crate::codec::Codec;
+use mio::{Events, Interest, Poll, Registry, Token};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What one call to the poll brings at most.
+const EVENTS: usize = 1024;
+/// What one read brings at most.
+const CHUNK: usize = 256 << 10;
+/// A buffer for encoding that has grown beyond this is not kept.
+const SCRATCH: usize = 1 << 20;
+
+/// Tokens with this generation are the loop's own.
+pub(super) const WAKER: Token = Token(usize::MAX);
+pub(super) const WALL: Token = Token(usize::MAX - 1);
+
+pub(super) type TimerCall = Box<dyn FnMut(&Communicator)>;
+
+/// What is to be dropped when no callback runs.
+pub(super) enum Corpse {
+    Driver(#[allow(dead_code, reason = "held to be dropped")] Box<dyn Driver>),
+    Timer(#[allow(dead_code, reason = "held to be dropped")] TimerCall),
+}
+
+pub(super) struct Shared {
+    core: RefCell<Core<Box<dyn Driver>, TimerCall>>,
+    pub(super) poll: RefCell<(Poll, Events)>,
+    pub(super) registry: Registry,
+    start: Instant,
+    /// For encoding.
+    scratch: Cell<Vec<u8>>,
+    /// For reading.
+    chunk: Cell<Vec<u8>>,
+    pub(super) inbox: OnceCell<Inbox>,
+    pub(super) wall: RefCell<Option<WallClock>>,
+    /// A turn runs.
+    pub(super) turning: Cell<bool>,
+    /// Somebody's code runs.
+    pub(super) calling: Cell<bool>,
+    pub(super) graveyard: RefCell<Vec<Corpse>>,
+}
+
+/// A handle to the loop: cheap to clone, for one thread.
+///
+/// [`communicator`] hands out this thread's; [`Communicator::new`] makes another, for tests. See the
+/// [module](crate::communicator) for the contract: what is called when, and in which order.
+#[derive(Clone)]
+pub struct Communicator(pub(super) Rc<Shared>);
+
+// Never destroyed: else a handler whose `Drop` asks for the communicator while the thread ends
+// would find the thread-local gone, panic inside a destructor, and abort the process. `run` empties it.
+thread_local! {
+    static INSTANCE: ManuallyDrop<OnceCell<Communicator>> = const { ManuallyDrop::new(OnceCell::new()) };
+}
+
+/// The communicator of this thread, made at the first call.
+///
+/// # Panics
+/// When the system has no descriptor left for a poll. [`Communicator::new`] gives an error instead.
+pub fn communicator() -> Communicator {
+    INSTANCE.with(|instance| {
+        instance.get_or_init(|| Communicator::new().expect("the system gives no poll")).clone()
+    })
+}
+
+/// # Making one
+impl Communicator {
+    /// Another communicator than this thread's.
+    ///
+    /// # Errors
+    /// When the system gives no poll.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        Ok(Self(Rc::new(Shared {
+            core: RefCell::new(Core::new()),
+            poll: RefCell::new((poll, Events::with_capacity(EVENTS))),
+            registry,
+            start: Instant::now(),
+            scratch: Cell::default(),
+            chunk: Cell::default(),
+            inbox: OnceCell::new(),
+            wall: RefCell::default(),
+            turning: Cell::new(false),
+            calling: Cell::new(false),
+            graveyard: RefCell::default(),
+        })))
+    }
+
+    /// The only place that borrows the core. `call` gets no handle, so it can't come back here.
+    #[inline]
+    pub(crate) fn core<R>(&self, call: impl FnOnce(&mut Core<Box<dyn Driver>, TimerCall>) -> R) -> R {
+        call(&mut self.0.core.borrow_mut())
+    }
+
+    /// Nanoseconds of the loop's clock, now.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock_at(Instant::now())
+    }
+
+    fn clock_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.0.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+}
+
+/// # Connections
+///
+/// How each kind is added stands beside the kind, in [`connections`](crate::connections).
+impl Communicator {
+    /// Adds a connection. `established`: nothing has to happen before it can be called.
+    pub(crate) fn add(
+        &self,
+        kind: &'static str,
+        established: bool,
+        mut driver: Box<dyn Driver>,
+    ) -> io::Result<Key> {
+        let now = self.clock();
+        let phase = if established { Phase::Open } else { Phase::Connecting };
+        let key = self.core(|core| core.insert(kind, phase, now));
+        let wants_write = driver.wants_write();
+        if let Some(source) = driver.source()
+            && let Err(error) = self.0.registry.register(source, key.token(), interest(wants_write))
+        {
+            let _ = self.core(|core| core.remove(key));
+            self.discard(driver, false);
+            return Err(error);
+        }
+        log::debug!("connection {key} ({kind}): added");
+        if let Some(driver) = self.core(|core| core.place(key, driver, wants_write)) {
+            self.discard(driver, true);
+        }
+        Ok(key)
+    }
+
+    /// Takes a connection away at once: no callback, what was queued is lost. `false`: there was none.
+    ///
+    /// See [`close`](Self::close) for the gentle way.
+    pub fn remove(&self, key: impl Into<Key>) -> bool {
+        let key = key.into();
+        let found = self.core(|core| core.any(key).is_some());
+        if let Some(driver) = self.core(|core| core.remove(key)) {
+            self.discard(driver, true);
+        }
+        if found {
+            log::debug!("connection {key}: removed");
+            self.trace_rest();
+        }
+        found
+    }
+
+    /// Closes a connection: nothing more is read, its id finds nothing any more, its handler gets one last call,
+    /// [`Handler::closed`](crate::Handler::closed) with [`Closed::Local`], in its turn; what is queued is
+    /// written in the background, for at most [`Timeouts::linger`]. Until then it counts for [`run`](Self::run).
+    /// `false`: there was none.
+    pub fn close(&self, key: impl Into<Key>) -> bool {
+        self.end(key.into(), Closed::Local)
+    }
+
+    pub(crate) fn end(&self, key: Key, why: Closed) -> bool {
+        self.core(|core| core.close(key, why))
+    }
+
+    /// Closes every connection and cancels every timer: the loop ends when all output is written.
+    pub fn close_all(&self) {
+        for key in self.core(|core| core.keys()) {
+            self.close(key);
+        }
+        for timer in self.core(|core| core.timer_ids()) {
+            self.cancel(timer);
+        }
+    }
+
+    /// Ends the direction from here to the other side once what is queued is written; reading goes on.
+    /// [`send`](Self::send) answers [`SendError::Gone`] from now on. `false`: there was none.
+    pub fn shutdown_write(&self, key: impl Into<Key>) -> bool {
+        self.core(|core| core.finish(key.into()))
+    }
+
+    /// Switches a connection on or off. While it is off it gets no callback, nothing is read, and its
+    /// timeouts wait; what happens is kept and comes when it is on again. Queued output is written all the same.
+    /// `false`: there was none.
+    pub fn enable(&self, key: impl Into<Key>, on: bool) -> bool {
+        self.core(|core| core.set_enabled(key.into(), on))
+    }
+
+    /// Whether a connection is there and [enabled](Self::enable).
+    pub fn is_enabled(&self, key: impl Into<Key>) -> bool {
+        self.core(|core| core.open(key.into()).is_some_and(|slot| slot.enabled))
+    }
+
+    /// Stops or starts reading only: the way to push back against a sender. Timeouts and
+    /// [`drained`](crate::Handler::drained) still come. `false`: there was none.
+    pub fn read(&self, key: impl Into<Key>, on: bool) -> bool {
+        self.core(|core| core.set_reading(key.into(), on))
+    }
+
+    /// Sets who is called first in a turn: 0 … 255, the lowest first; 100 is the default. From the next turn on.
+    /// `false`: there was none.
+    pub fn set_priority(&self, key: impl Into<Key>, priority: u8) -> bool {
+        self.with_slot(key, |slot| slot.priority = priority)
+    }
+
+    /// The priority of a connection.
+    pub fn priority(&self, key: impl Into<Key>) -> Option<u8> {
+        self.core(|core| core.open(key.into()).map(|slot| slot.priority))
+    }
+
+    /// Names a connection, for logs and [`connections`](Self::connections). `false`: there was none.
+    pub fn set_name(&self, key: impl Into<Key>, name: &str) -> bool {
+        self.with_slot(key, |slot| slot.name = Some(name.into()))
+    }
+
+    /// The name of a connection; empty if it has none.
+    pub fn name(&self, key: impl Into<Key>) -> Option<Rc<str>> {
+        self.core(|core| core.open(key.into()).map(|slot| slot.name.clone().unwrap_or_default()))
+    }
+
+    /// Sets how much may wait. `false`: there was none.
+    pub fn set_limits(&self, key: impl Into<Key>, limits: Limits) -> bool {
+        self.with_settings(key, |settings| settings.limits = limits)
+    }
+
+    /// Sets how much may be done in one turn. `false`: there was none.
+    pub fn set_budget(&self, key: impl Into<Key>, budget: Budget) -> bool {
+        self.with_settings(key, |settings| settings.budget = budget)
+    }
+
+    /// Sets the timeouts. They run from what happened last, not from now. `false`: there was none.
+    pub fn set_timeouts(&self, key: impl Into<Key>, timeouts: Timeouts) -> bool {
+        let key = key.into();
+        let found = self.with_settings(key, |settings| settings.timeouts = timeouts);
+        self.core(|core| core.guard(key));
+        found
+    }
+
+    /// Sets the moment at which [`Handler::timeout`](crate::Handler::timeout) is called with
+    /// [`Timeout::Deadline`](crate::Timeout::Deadline), whatever happens until then; `None` for never. `false`: there was none.
+    pub fn set_deadline(&self, key: impl Into<Key>, deadline: Option<Instant>) -> bool {
+        let key = key.into();
+        let at = deadline.map(|deadline| self.clock_at(deadline));
+        let found = self.with_slot(key, |slot| slot.deadline = at);
+        self.core(|core| core.guard(key));
+        found
+    }
+
+    fn with_slot(
+        &self,
+        key: impl Into<Key>,
+        change: impl FnOnce(&mut super::slot::Slot<Box<dyn Driver>>),
+    ) -> bool {
+        self.core(|core| core.open(key.into()).map(change).is_some())
+    }
+
+    fn with_settings(&self, key: impl Into<Key>, change: impl FnOnce(&mut Settings)) -> bool {
+        self.with_slot(key, |slot| change(Rc::make_mut(&mut slot.settings)))
+    }
+
+    /// Whether there is a connection of this name that was neither closed nor removed.
+    pub fn is_alive(&self, key: impl Into<Key>) -> bool {
+        self.core(|core| core.open(key.into()).is_some())
+    }
+
+    /// How many connections there are, those that only write their last bytes included.
+    pub fn len(&self) -> usize {
+        self.core(|core| core.live())
+    }
+
+    /// Whether nothing keeps the loop running: neither a connection nor a timer.
+    pub fn is_empty(&self) -> bool {
+        self.core(|core| core.live() + core.calls() == 0)
+    }
+
+    /// All connections, in no particular order.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.core(|core| {
+            let keys = core.keys();
+            keys.into_iter().filter_map(|key| Some(ConnectionInfo::of(key, core.slot(key)?))).collect()
+        })
+    }
+
+    /// What is known of one connection, also of one that only writes its last bytes.
+    pub fn connection(&self, key: impl Into<Key>) -> Option<ConnectionInfo> {
+        let key = key.into();
+        self.core(|core| core.slot(key).map(|slot| ConnectionInfo::of(key, slot)))
+    }
+
+    /// Says, at trace level, why the loop still runs.
+    pub(super) fn trace_rest(&self) {
+        if log::log_enabled!(log::Level::Trace) {
+            let timers = self.core(|core| core.calls());
+            let names: Vec<String> = self.connections().iter().take(20).map(ToString::to_string).collect();
+            log::trace!("still here: {} connections, {timers} timers: {}", self.len(), names.join(", "));
+        }
+    }
+}
+
+/// # Sending
+impl Communicator {
+    /// Queues an item on a connection, which may be the one that is being called. It is written at the end of
+    /// the turn, together with what else was queued, or at once when there is much.
+    ///
+    /// # Errors
+    /// When the connection is gone or closing, its queue is full, or the codec can't express the item; nothing
+    /// is queued then.
+    pub fn send<C: Codec>(&self, id: Id<C>, item: C::Out<'_>) -> Result<(), SendError> {
+        // A nested `send` from inside `encode` finds another, empty one.
+        let mut bytes = self.0.scratch.take();
+        let sent = match C::encode(item, &mut bytes) {
+            Ok(()) => self.send_bytes(id.key(), &bytes),
+            Err(error) => Err(SendError::Encode(error)),
+        };
+        self.give_scratch(bytes);
+        sent
+    }
+
+    /// Queues one item on many connections. It is encoded once; a large one is kept once for all of them. Gives back those
+    /// that did not take it, with the reason.
+    ///
+    /// # Errors
+    /// When the codec can't express the item; nothing is queued then.
+    pub fn broadcast<C: Codec>(
+        &self,
+        ids: impl IntoIterator<Item = Id<C>>,
+        item: C::Out<'_>,
+    ) -> Result<Vec<(Id<C>, SendError)>, SendError> {
+        let mut bytes = self.0.scratch.take();
+        let encoded = C::encode(item, &mut bytes);
+        if let Err(error) = encoded {
+            self.give_scratch(bytes);
+            return Err(SendError::Encode(error));
+        }
+        let mut refused = Vec::new();
+        let mut ids = ids.into_iter();
+        if bytes.len() >= super::output::SHARE_FROM {
+            let shared = Rc::new(bytes);
+            for id in ids {
+                let queued = self.core(|core| core.queue_shared(id.key(), &shared));
+                self.queued(id, queued, &mut refused);
+            }
+            return Ok(refused);
+        }
+        // One borrow for all, but for those whose queue is so long that it is written on the spot.
+        loop {
+            let stopped = self.core(|core| {
+                ids.by_ref().find_map(|id| match core.queue(id.key(), &bytes) {
+                    Ok(Queued::Later) => None,
+                    other => Some((id, other)),
+                })
+            });
+            let Some((id, queued)) = stopped else { break };
+            self.queued(id, queued, &mut refused);
+        }
+        self.give_scratch(bytes);
+        Ok(refused)
+    }
+
+    fn queued<C>(&self, id: Id<C>, queued: Result<Queued, SendError>, refused: &mut Vec<(Id<C>, SendError)>) {
+        match queued {
+            Ok(Queued::Later) => {}
+            Ok(Queued::Now) => self.write(id.key()),
+            Err(error) => refused.push((id, error)),
+        }
+    }
+
+    /// Queues bytes that are encoded already.
+    pub(crate) fn send_bytes(&self, key: Key, bytes: &[u8]) -> Result<(), SendError> {
+        if self.core(|core| core.queue(key, bytes))? == Queued::Now {
+            self.write(key);
+        }
+        Ok(())
+    }
+
+    fn give_scratch(&self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= SCRATCH {
+            bytes.clear();
+            self.0.scratch.set(bytes);
+        }
+    }
+
+    /// How many bytes of output wait; 0 if there is no such connection.
+    pub fn queued_bytes(&self, key: impl Into<Key>) -> usize {
+        self.core(|core| core.open(key.into()).map_or(0, |slot| slot.out.len()))
+    }
+
+    /// The buffer that everybody reads into. It is the running connection's until it comes back.
+    pub(crate) fn take_chunk(&self) -> Vec<u8> {
+        let mut chunk = self.0.chunk.take();
+        chunk.resize(CHUNK, 0);
+        chunk
+    }
+
+    pub(crate) fn give_chunk(&self, chunk: Vec<u8>) {
+        self.0.chunk.set(chunk);
+    }
+}
+
+/// # Time
+///
+/// Timers follow the monotonic clock, in steps of a millisecond, and are never early. Each keeps the loop running until
+/// it has fired or is cancelled.
+impl Communicator {
+    /// Calls `call` once, in `after`.
+    pub fn after(&self, after: Duration, call: impl FnOnce(&Communicator) + 'static) -> TimerId {
+        let mut call = Some(call);
+        let at = self.clock().saturating_add(nanos(after));
+        let call = Box::new(move |communicator: &Communicator| {
+            if let Some(call) = call.take() {
+                call(communicator);
+            }
+        });
+        self.core(|core| core.add_timer(at, None, call))
+    }
+
+    /// Calls `call` each `period`, on a grid that begins one period from now: a late call does not move the next one,
+    /// and calls that were missed are skipped. A period of 0 is each turn.
+    pub fn every(&self, period: Duration, call: impl FnMut(&Communicator) + 'static) -> TimerId {
+        let period = nanos(period);
+        let at = self.clock().saturating_add(period);
+        self.core(|core| core.add_timer(at, Some(period), Box::new(call)))
+    }
+
+    /// Calls `call` once, when the wall clock shows `date` or later; at once if it does now. Follows the
+    /// clock when it is set, without looking at it.
+    ///
+    /// # Errors
+    /// When the system gives no timer that follows the clock.
+    pub fn at(&self, date: SystemTime, call: impl FnOnce(&Communicator) + 'static) -> io::Result<TimerId> {
+        let mut wall = self.0.wall.borrow_mut();
+        if wall.is_none() {
+            *wall = Some(WallClock::new(&self.0.registry, WALL)?);
+        }
+        drop(wall);
+        let mut call = Some(call);
+        let call = Box::new(move |communicator: &Communicator| {
+            if let Some(call) = call.take() {
+                call(communicator);
+            }
+        });
+        Ok(self.core(|core| core.add_date(wall_clock::nanos(date), call)))
+    }
+
+    /// Calls [`Handler::timeout`](crate::Handler::timeout) of a connection with [`Timeout::Timer`](crate::Timeout::Timer)`(tag)`,
+    /// once, in `after`. A connection may have any number; they go with it. `None`: there is no such connection.
+    pub fn timer(&self, key: impl Into<Key>, after: Duration, tag: u64) -> Option<TimerId> {
+        let at = self.clock().saturating_add(nanos(after));
+        self.core(|core| core.add_tagged(key.into(), at, tag))
+    }
+
+    /// Cancels a timer, its own one included. `false`: there was none.
+    pub fn cancel(&self, timer: TimerId) -> bool {
+        let cancelled = self.core(|core| core.cancel(timer));
+        if let Some(Some(call)) = cancelled {
+            self.0.graveyard.borrow_mut().push(Corpse::Timer(call));
+            self.bury();
+            return true;
+        }
+        cancelled.is_some()
+    }
+
+    /// Whether a timer is set, or about to be called.
+    pub fn is_set(&self, timer: TimerId) -> bool {
+        self.core(|core| core.timer_is_set(timer))
+    }
+
+    /// Sets the priority of a timer made by [`after`](Self::after), [`every`](Self::every) or [`at`](Self::at): 0 … 255,
+    /// the lowest first; 100 is the default. A connection's own timers have the connection's. `false`: there was none.
+    pub fn set_timer_priority(&self, timer: TimerId, priority: u8) -> bool {
+        self.core(|core| core.set_timer_priority(timer, priority))
+    }
+}
+
+/// # Other threads, other loops
+impl Communicator {
+    /// A handle for other threads.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor for waking the poll.
+    pub fn remote(&self) -> io::Result<Remote> {
+        if self.0.inbox.get().is_none() {
+            let waker = mio::Waker::new(&self.0.registry, WAKER)?;
+            let _ = self.0.inbox.set(Inbox::new(waker));
+        }
+        self.0.inbox.get().map(Inbox::remote).ok_or_else(|| io::Error::other("no inbox"))
+    }
+
+    /// How long another loop that watches the [descriptor](AsFd) may wait before it must call
+    /// [`turn`](Self::turn): `None` for as long as the descriptor says nothing.
+    pub fn wait_hint(&self) -> Option<Duration> {
+        let (ready, deadline) = self.core(|core| (core.has_ready(), core.next_deadline()));
+        if ready {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock();
+        deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)))
+    }
+}
+
+/// The poll's descriptor: it can be read when [`Communicator::turn`] has something to do. Beside it
+/// stands [`Communicator::wait_hint`].
+impl AsFd for Communicator {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.registry.as_fd()
+    }
+}
+
+impl fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Communicator({} connections)", self.len())
+    }
+}
+
+pub(super) fn interest(write: bool) -> Interest {
+    if write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

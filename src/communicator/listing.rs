@@ -1,0 +1,90 @@
+//! What the loop can tell of its connections.
+
+use super::key::Key;
+use super::slot::{Phase, Slot};
+use std::fmt;
+use std::rc::Rc;
+
+/// One connection, as [`Communicator::connections`](crate::Communicator::connections) lists it. Its text is one
+/// line for a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Which one.
+    pub key: Key,
+    /// What it was named; empty if it was not.
+    pub name: Rc<str>,
+    /// What it is: `tcp`, `unix`, `listener`, `signals` …
+    pub kind: &'static str,
+    /// 0 … 255, the lowest is called first.
+    pub priority: u8,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Whether it is read.
+    pub reading: bool,
+    /// How far it is in its life.
+    pub state: State,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Items received.
+    pub items_in: u64,
+    /// Output that waits, in bytes.
+    pub queued: usize,
+}
+
+/// How far a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not established yet.
+    Connecting,
+    /// Established.
+    Open,
+    /// Closed; what is queued is still being written.
+    Closing,
+}
+
+impl ConnectionInfo {
+    pub(crate) fn of<D>(key: Key, slot: &Slot<D>) -> Self {
+        Self {
+            key,
+            name: slot.name.clone().unwrap_or_default(),
+            kind: slot.kind,
+            priority: slot.priority,
+            enabled: slot.enabled,
+            reading: slot.reading,
+            state: match slot.phase {
+                Phase::Connecting => State::Connecting,
+                Phase::Open => State::Open,
+                Phase::Ending | Phase::Lingering => State::Closing,
+            },
+            bytes_in: slot.bytes_in,
+            bytes_out: slot.bytes_out,
+            items_in: slot.items_in,
+            queued: slot.out.len(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.key, self.kind)?;
+        if !self.name.is_empty() {
+            write!(f, " \"{}\"", self.name)?;
+        }
+        write!(f, ", priority {}, ", self.priority)?;
+        f.write_str(match self.state {
+            State::Connecting => "connecting",
+            State::Open => "open",
+            State::Closing => "closing",
+        })?;
+        if !self.enabled {
+            f.write_str(", disabled")?;
+        }
+        if !self.reading {
+            f.write_str(", not read")?;
+        }
+        write!(f, ", in {}, out {}, queued {})", self.bytes_in, self.bytes_out, self.queued)
+    }
+}

@@ -1,0 +1,247 @@
+//! Bytes on their way out of one connection.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::rc::Rc;
+
+/// Buffers that are empty keep this much; what is more goes back to the loop's spare ones, so that idle
+/// connections hold next to nothing.
+const KEEP: usize = 512;
+/// From this on a buffer is not kept at all.
+const LARGEST_SPARE: usize = 1 << 20;
+const MOST_SPARES: usize = 64;
+/// Bytes that are shared by many queues are copied up to this, and shared beyond.
+pub(crate) const SHARE_FROM: usize = 16 << 10;
+/// As many pieces go into one system call.
+const PIECES: usize = 32;
+
+/// First in, first out. Most of the time it is one plain buffer; pieces that are shared with other
+/// queues (a large value for many listeners) stand in front of it with what was queued before them.
+#[derive(Debug, Default)]
+pub(crate) struct OutQueue {
+    pieces: VecDeque<Rc<Vec<u8>>>,
+    tail: Vec<u8>,
+    /// How much of the first piece, or of the tail if there is none, is written.
+    done: usize,
+    len: usize,
+}
+
+/// What one attempt to write has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    pub(crate) bytes: usize,
+    /// The other side takes no more for now.
+    pub(crate) blocked: bool,
+}
+
+/// Empty buffers of the whole loop.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && buffer.capacity() <= LARGEST_SPARE && self.0.len() < MOST_SPARES {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
+impl OutQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.tail.capacity() == 0 {
+            self.tail = spares.take();
+        } else if self.pieces.is_empty() && self.done >= 64 << 10 && self.done * 2 >= self.tail.len() {
+            // A queue that never runs empty must not grow by what is already written.
+            self.tail.drain(..self.done);
+            self.done = 0;
+        }
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Queues bytes that other queues hold too.
+    pub(crate) fn push_shared(&mut self, bytes: &Rc<Vec<u8>>, spares: &mut Spares) {
+        if bytes.len() < SHARE_FROM {
+            return self.push(bytes, spares);
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push_back(Rc::new(std::mem::take(&mut self.tail)));
+        }
+        self.pieces.push_back(bytes.clone());
+        self.len += bytes.len();
+    }
+
+    /// Puts what `later` holds behind this.
+    pub(crate) fn append(&mut self, later: OutQueue, spares: &mut Spares) {
+        let mut skip = later.done;
+        for piece in &later.pieces {
+            self.push(&piece[skip..], spares);
+            skip = 0;
+        }
+        self.push(&later.tail[skip..], spares);
+    }
+
+    pub(crate) fn clear(&mut self, spares: &mut Spares) {
+        self.pieces.clear();
+        self.done = 0;
+        self.len = 0;
+        self.tail.clear();
+        if self.tail.capacity() > KEEP {
+            spares.give(std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Writes until the other side takes no more, nothing is left, or `budget` bytes are gone.
+    pub(crate) fn write_to(&mut self, to: &mut impl Write, budget: usize) -> io::Result<Written> {
+        let mut written = Written::default();
+        while self.len > 0 && written.bytes < budget {
+            let taken = if self.pieces.is_empty() {
+                to.write(&self.tail[self.done..])
+            } else {
+                self.write_pieces(to)
+            };
+            match taken {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    written.bytes += taken;
+                    self.advance(taken);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    written.blocked = true;
+                    return Ok(written);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A layer below may hold bytes back (TLS records): they count when it has got rid of them.
+        loop {
+            match to.flush() {
+                Ok(()) => return Ok(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    written.blocked = true;
+                    return Ok(written);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_pieces(&self, to: &mut impl Write) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let mut count = 0;
+        let mut skip = self.done;
+        for piece in self.pieces.iter().take(PIECES - 1) {
+            slices[count] = IoSlice::new(&piece[skip..]);
+            count += 1;
+            skip = 0;
+        }
+        if count == self.pieces.len() && !self.tail.is_empty() {
+            slices[count] = IoSlice::new(&self.tail);
+            count += 1;
+        }
+        to.write_vectored(&slices[..count])
+    }
+
+    fn advance(&mut self, taken: usize) {
+        debug_assert!(taken <= self.len, "a transport said that it wrote more than it was given");
+        let mut taken = taken.min(self.len);
+        self.len -= taken;
+        while let Some(first) = self.pieces.front() {
+            let left = first.len() - self.done;
+            if taken < left {
+                self.done += taken;
+                return;
+            }
+            taken -= left;
+            self.done = 0;
+            self.pieces.pop_front();
+        }
+        self.done += taken;
+        if self.len == 0 {
+            self.tail.clear();
+            self.done = 0;
+        }
+    }
+
+    /// Hands a buffer back that is not needed now.
+    pub(crate) fn rest(&mut self, spares: &mut Spares) {
+        if self.len == 0 && self.tail.capacity() > KEEP {
+            spares.give(std::mem::take(&mut self.tail));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Takes at most so many bytes a call, blocks at every third.
+    struct Narrow {
+        taken: Vec<u8>,
+        width: usize,
+        calls: usize,
+    }
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.calls += 1;
+            if self.calls.is_multiple_of(3) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let n = bytes.len().min(self.width);
+            self.taken.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_queued_comes_out_whole_and_in_order(
+            steps in prop::collection::vec((any::<bool>(), 0usize..40_000, any::<bool>()), 1..40),
+            width in 1usize..70_000,
+        ) {
+            let (mut queue, mut spares) = (OutQueue::default(), Spares::default());
+            let mut to = Narrow { taken: vec![], width, calls: 0 };
+            let mut expected = vec![];
+            for (n, (shared, size, write)) in steps.into_iter().enumerate() {
+                let bytes: Vec<u8> = (0..size).map(|i| (i + n) as u8).collect();
+                expected.extend_from_slice(&bytes);
+                if shared { queue.push_shared(&Rc::new(bytes), &mut spares) } else { queue.push(&bytes, &mut spares) }
+                if write { queue.write_to(&mut to, 100_000).unwrap(); queue.rest(&mut spares); }
+                prop_assert_eq!(queue.len(), expected.len() - to.taken.len());
+            }
+            while !queue.is_empty() {
+                queue.write_to(&mut to, usize::MAX).unwrap();
+            }
+            prop_assert!(to.taken == expected);
+        }
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_no_large_buffer() {
+        let (mut queue, mut spares) = (OutQueue::default(), Spares::default());
+        queue.push(&[0; 100_000], &mut spares);
+        queue.write_to(&mut io::sink(), usize::MAX).unwrap();
+        queue.rest(&mut spares);
+        assert_eq!((queue.len(), queue.tail.capacity()), (0, 0));
+        assert!(spares.take().capacity() >= 100_000);
+    }
+}

@@ -1,0 +1,263 @@
+//! What the loop knows of one connection.
+
+use super::error::Closed;
+use super::key::Key;
+use super::output::OutQueue;
+use super::settings::{Budget, Limits, Timeout, Timeouts};
+use super::timers::Handle;
+use std::io;
+use std::rc::Rc;
+
+/// Why a connection is to be called; many can be true at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ready(u16);
+
+impl Ready {
+    /// The source may have input, or a connection may have been established.
+    pub(crate) const INPUT: Self = Self(1);
+    /// The other side has ended its direction, or both.
+    pub(crate) const HANGUP: Self = Self(1 << 1);
+    /// It has just been added.
+    pub(crate) const ADDED: Self = Self(1 << 2);
+    /// The queue is down to the low-water mark after it was above the high one.
+    pub(crate) const DRAINED: Self = Self(1 << 3);
+    /// It was closed: `closed` is to be called.
+    pub(crate) const ENDED: Self = Self(1 << 4);
+    /// The time for lingering is over.
+    pub(crate) const ABANDONED: Self = Self(1 << 5);
+    /// Tagged timers are due.
+    pub(crate) const TIMERS: Self = Self(1 << 6);
+    pub(crate) const READ_TIMEOUT: Self = Self(1 << 7);
+    pub(crate) const WRITE_TIMEOUT: Self = Self(1 << 8);
+    pub(crate) const IDLE_TIMEOUT: Self = Self(1 << 9);
+    pub(crate) const STALLED: Self = Self(1 << 10);
+    pub(crate) const DEADLINE: Self = Self(1 << 11);
+    pub(crate) const TIMEOUTS: Self = Self(
+        Self::READ_TIMEOUT.0
+            | Self::WRITE_TIMEOUT.0
+            | Self::IDLE_TIMEOUT.0
+            | Self::STALLED.0
+            | Self::DEADLINE.0,
+    );
+    /// What has to wait while reading is stopped.
+    pub(crate) const READING: Self = Self(Self::INPUT.0 | Self::HANGUP.0);
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+    pub(crate) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The timeouts that are over, in a fixed order.
+    pub(crate) fn timeouts(self) -> impl Iterator<Item = Timeout> {
+        [
+            (Self::READ_TIMEOUT, Timeout::Read),
+            (Self::WRITE_TIMEOUT, Timeout::Write),
+            (Self::IDLE_TIMEOUT, Timeout::Idle),
+            (Self::STALLED, Timeout::Stalled),
+            (Self::DEADLINE, Timeout::Deadline),
+        ]
+        .into_iter()
+        .filter_map(move |(bit, what)| self.has(bit).then_some(what))
+    }
+}
+
+/// How far a connection is in its life. The first two can be sent to and named; the last two only finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not established yet: nothing can be written.
+    Connecting,
+    Open,
+    /// Closed; `closed` has not been called yet.
+    Ending,
+    /// `closed` has been called; what is queued is being written.
+    Lingering,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// `driver` is away while it runs. `gone`: removed while it ran, so that its key is stale already.
+#[derive(Debug)]
+pub(crate) struct Slot<D> {
+    pub(crate) generation: u32,
+    pub(crate) priority: u8,
+    pub(crate) phase: Phase,
+    pub(crate) enabled: bool,
+    pub(crate) reading: bool,
+    pub(crate) gone: bool,
+    /// Stands in the list of the ready ones.
+    pub(crate) listed: bool,
+    /// Stands in the list of those with something to write.
+    pub(crate) dirty: bool,
+    /// The other side took no more; the poll will say when it does.
+    pub(crate) blocked: bool,
+    /// … and has not taken a byte since.
+    pub(crate) stuck: bool,
+    /// The poll was asked to say when it can be written to.
+    pub(crate) wants_write: bool,
+    /// The queue was over the high-water mark, or refused something: `drained` is owed.
+    pub(crate) pressed: bool,
+    /// This side's direction ends when the queue is empty.
+    pub(crate) finishing: bool,
+    /// … and that has been done.
+    pub(crate) finished: bool,
+    pub(crate) ready: Ready,
+    pub(crate) driver: Option<D>,
+    pub(crate) out: OutQueue,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) tags: Vec<u64>,
+    /// Why it ended, until `closed` has been told.
+    pub(crate) end: Option<Closed>,
+    /// Writing failed; what can still be read is delivered first.
+    pub(crate) write_error: Option<io::Error>,
+
+    // Times are nanoseconds of the loop's clock.
+    pub(crate) deadline: Option<u64>,
+    pub(crate) added: u64,
+    pub(crate) last_read: u64,
+    pub(crate) last_write: u64,
+    pub(crate) idle_since: u64,
+    pub(crate) stalled_since: u64,
+    /// When anything was read last; unlike `last_read`, never moved by a timeout.
+    pub(crate) heard: u64,
+    pub(crate) linger_until: u64,
+    /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
+    pub(crate) guard: Option<(Handle, u64)>,
+    pub(crate) timers: Vec<Handle>,
+
+    pub(crate) kind: &'static str,
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) items_in: u64,
+    /// The listener that accepted it, and how many a listener has accepted that are still there.
+    pub(crate) parent: Option<Key>,
+    pub(crate) children: usize,
+    /// At so many a listener waits.
+    pub(crate) most_children: usize,
+}
+
+pub(super) fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<D> Slot<D> {
+    pub(crate) fn new(
+        generation: u32,
+        phase: Phase,
+        kind: &'static str,
+        settings: Rc<Settings>,
+        now: u64,
+    ) -> Self {
+        Self {
+            generation,
+            priority: super::DEFAULT_PRIORITY,
+            phase,
+            enabled: true,
+            reading: true,
+            gone: false,
+            listed: false,
+            dirty: false,
+            blocked: false,
+            stuck: false,
+            wants_write: false,
+            pressed: false,
+            finishing: false,
+            finished: false,
+            ready: Ready::default(),
+            driver: None,
+            out: OutQueue::default(),
+            settings,
+            tags: Vec::new(),
+            end: None,
+            write_error: None,
+            deadline: None,
+            added: now,
+            last_read: now,
+            last_write: now,
+            idle_since: now,
+            stalled_since: now,
+            heard: 0,
+            linger_until: 0,
+            guard: None,
+            timers: Vec::new(),
+            kind,
+            name: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            items_in: 0,
+            parent: None,
+            children: 0,
+            most_children: usize::MAX,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.gone && matches!(self.phase, Phase::Connecting | Phase::Open)
+    }
+
+    /// What of its readiness it may be called for now.
+    pub(crate) fn callable(&self) -> Ready {
+        match self.phase {
+            Phase::Ending | Phase::Lingering => self.ready,
+            _ if !self.enabled => Ready::default(),
+            Phase::Open if !self.reading => self.ready.without(Ready::READING),
+            _ => self.ready,
+        }
+    }
+
+    /// Every time limit that runs for it: what is over, and when.
+    pub(crate) fn limits_in_time(&self) -> impl Iterator<Item = (Limit, u64)> {
+        let timeouts = &self.settings.timeouts;
+        let from = |since: u64, after: Option<std::time::Duration>| {
+            after.map(|after| since.saturating_add(nanos(after)))
+        };
+        let open = self.phase == Phase::Open;
+        let stalled = (open && self.stuck && !self.out.is_empty()).then_some(timeouts.stalled).flatten();
+        let idle_since = self.idle_since.max(self.last_read).max(self.last_write);
+        [
+            (Limit::Timeout(Ready::READ_TIMEOUT), from(self.last_read, timeouts.read.filter(|_| open))),
+            (Limit::Timeout(Ready::WRITE_TIMEOUT), from(self.last_write, timeouts.write.filter(|_| open))),
+            (Limit::Timeout(Ready::IDLE_TIMEOUT), from(idle_since, timeouts.idle.filter(|_| open))),
+            (Limit::Timeout(Ready::STALLED), from(self.stalled_since, stalled)),
+            (Limit::Timeout(Ready::DEADLINE), self.deadline.filter(|_| self.is_open())),
+            (Limit::Connect, from(self.added, timeouts.connect.filter(|_| self.phase == Phase::Connecting))),
+            (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
+        ]
+        .into_iter()
+        .filter_map(|(what, at)| at.map(|at| (what, at)))
+        // One that the handler was not asked about yet (the connection is disabled) does not run again.
+        .filter(|(what, _)| !matches!(*what, Limit::Timeout(bit) if self.ready.has(bit)))
+    }
+
+    /// Starts a timeout that is over anew, so that it repeats.
+    pub(crate) fn restart(&mut self, what: Ready, now: u64) {
+        match what {
+            Ready::READ_TIMEOUT => self.last_read = now,
+            Ready::WRITE_TIMEOUT => self.last_write = now,
+            Ready::IDLE_TIMEOUT => self.idle_since = now,
+            Ready::STALLED => self.stalled_since = now,
+            _ => self.deadline = None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// The handler is asked.
+    Timeout(Ready),
+    Connect,
+    Linger,
+}

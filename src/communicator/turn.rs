@@ -1,0 +1,340 @@
+//! One turn of the loop: wait, call, write.
+
+use super::core::{Begun, Who, Writing, Wrote};
+use super::driver::{Driver, Outcome, Turn};
+use super::handle::{Communicator, Corpse, WAKER, WALL, interest};
+use super::key::{Key, TimerId};
+use super::slot::{Phase, Ready};
+use super::wall_clock;
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
+
+/// As much is written for one connection before the others get their share.
+pub(crate) const WRITE_BUDGET: usize = 1 << 20;
+
+impl Communicator {
+    /// Runs the loop until nothing is left, or [`stop`](Self::stop) is called. What is left then is removed,
+    /// without a callback.
+    ///
+    /// # Errors
+    /// When the poll fails, which no connection can cause; and when called from inside a callback.
+    pub fn run(&self) -> io::Result<()> {
+        let ran = self.turns();
+        for timer in self.core(|core| core.timer_ids()) {
+            self.cancel(timer);
+        }
+        for key in self.core(|core| core.keys()) {
+            self.remove(key);
+        }
+        ran
+    }
+
+    fn turns(&self) -> io::Result<()> {
+        while !self.core(|core| std::mem::take(&mut core.stop)) && !self.is_empty() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Ends [`run`](Self::run) after this turn, in which all output that the other sides take is still
+    /// written. [`close_all`](Self::close_all) is the gentle way.
+    pub fn stop(&self) {
+        self.core(|core| core.stop = true);
+    }
+
+    /// One turn: waits for something to do, `most` at the longest, calls whom it concerns, and writes what was
+    /// queued. For tests, and for a loop inside another one.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn turn(&self, most: Option<Duration>) -> io::Result<()> {
+        if self.0.turning.replace(true) {
+            return Err(io::Error::other("the loop was asked to turn from inside one of its callbacks"));
+        }
+        let turned = self.turn_once(most);
+        self.0.turning.set(false);
+        turned
+    }
+
+    fn turn_once(&self, most: Option<Duration>) -> io::Result<()> {
+        self.wait(most)?;
+        self.take_posts();
+        let mut turn = Vec::new();
+        self.core(|core| core.take_ready(&mut turn));
+        for (_, who) in turn.drain(..) {
+            match who {
+                Who::Connection(key) => self.dispatch(key),
+                Who::Timer(id) => self.fire(id),
+            }
+        }
+        self.write_all();
+        Ok(())
+    }
+
+    /// Waits, and notes what has become ready.
+    fn wait(&self, most: Option<Duration>) -> io::Result<()> {
+        if let Some(wall) = &mut *self.0.wall.borrow_mut() {
+            wall.wake_at(self.core(|core| core.next_date()))?;
+        }
+        let wait = match (self.wait_hint(), most) {
+            (Some(hint), Some(most)) => Some(hint.min(most)),
+            (hint, most) => hint.or(most),
+        };
+        let (poll, events) = &mut *self.0.poll.borrow_mut();
+        match poll.poll(events, wait) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            polled => polled?,
+        }
+        let now = self.clock();
+        let mut dates = false;
+        self.core(|core| {
+            core.expire(now);
+            for event in events.iter() {
+                match event.token() {
+                    WAKER => {}
+                    WALL => dates = true,
+                    token => {
+                        let hangup = event.is_read_closed() || event.is_error();
+                        core.event(
+                            Key::from_token(token),
+                            event.is_readable() || hangup,
+                            event.is_writable() || event.is_write_closed(),
+                            hangup,
+                        );
+                    }
+                }
+            }
+        });
+        if dates {
+            if let Some(wall) = &mut *self.0.wall.borrow_mut() {
+                wall.woken();
+            }
+            let wall = wall_clock::nanos(SystemTime::now());
+            self.core(|core| core.expire_dates(wall));
+        }
+        Ok(())
+    }
+
+    /// What other threads have posted comes first.
+    fn take_posts(&self) {
+        let Some(inbox) = self.0.inbox.get() else { return };
+        let mut posts = Vec::new();
+        if inbox.take(&mut posts) {
+            let _ = inbox.remote().post(|_| ()); // wakes the next turn
+        }
+        for post in posts {
+            self.calling(|| post(self), "what another thread has posted");
+        }
+    }
+
+    /// Calls one connection.
+    pub(super) fn dispatch(&self, key: Key) {
+        let Some(Begun { mut driver, ready, tags, phase, wants_write, finished, settings }) =
+            self.core(|core| core.begin(key))
+        else {
+            return;
+        };
+        let turn = Turn { communicator: self, key, ready, tags: &tags, settings };
+        self.0.calling.set(true);
+        let mut over = false;
+        match phase {
+            Phase::Connecting | Phase::Open => match catch(|| driver.ready(&turn)) {
+                Ok(Outcome::Wait) => {}
+                Ok(Outcome::Again) => self.core(|core| core.make_ready(key, Ready::INPUT)),
+                Ok(Outcome::End(why)) => {
+                    self.end(key, why);
+                }
+                Err(panic) => {
+                    self.report(key, "its handler panicked, which ends it", &panic);
+                    over = true;
+                }
+            },
+            Phase::Ending => {}
+            Phase::Lingering => {
+                over = driver.linger(finished) || ready.has(Ready::ABANDONED);
+                if ready.has(Ready::ABANDONED) {
+                    let lost = self.core(|core| core.slot(key).map_or(0, |slot| slot.out.len()));
+                    if lost > 0 {
+                        log::info!("connection {key}: the other side took no more: {lost} bytes dropped");
+                    }
+                }
+            }
+        }
+        if !over && let Some(why) = self.core(|core| core.take_end(key)) {
+            log::debug!("connection {key}{}: {why}", self.label(key));
+            if let Err(panic) = catch(|| driver.closed(why, &turn)) {
+                self.report(key, "its handler panicked when it was told of the end", &panic);
+            }
+            self.core(|core| core.make_dirty(key));
+        }
+        if over {
+            let _ = self.core(|core| core.remove(key));
+        }
+        let wants_write = self.set_interest(key, &mut driver, wants_write);
+        let removed = self.core(|core| core.end(key, driver, wants_write));
+        self.0.calling.set(false);
+        if let Some(driver) = removed {
+            self.discard(driver, true);
+            self.trace_rest();
+        }
+        self.bury();
+    }
+
+    /// Asks the poll for what the connection waits for now.
+    fn set_interest(&self, key: Key, driver: &mut Box<dyn Driver>, registered: bool) -> bool {
+        let wanted =
+            driver.wants_write() || self.core(|core| core.slot(key).is_some_and(|slot| slot.blocked));
+        if wanted != registered
+            && let Some(source) = driver.source()
+            && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
+        {
+            log::warn!("connection {key}: the poll refuses it: {error}");
+            self.end(key, super::Closed::Io(error));
+            return registered;
+        }
+        wanted
+    }
+
+    /// Calls one timer.
+    fn fire(&self, id: TimerId) {
+        let Some(mut call) = self.core(|core| core.begin_timer(id)) else { return };
+        let panicked = self.calling(|| call(self), "a timer");
+        let over = self.core(|core| {
+            if panicked {
+                let _ = core.cancel(id);
+                return Some(call);
+            }
+            core.end_timer(id, call)
+        });
+        if let Some(call) = over {
+            self.0.graveyard.borrow_mut().push(Corpse::Timer(call));
+            self.bury();
+        }
+    }
+
+    /// Runs somebody's code that belongs to no connection. Whether it panicked.
+    fn calling(&self, call: impl FnOnce(), what: &str) -> bool {
+        self.0.calling.set(true);
+        let called = catch(call);
+        self.0.calling.set(false);
+        if let Err(panic) = &called {
+            log::error!("{what} panicked: {}", text(panic));
+        }
+        self.bury();
+        called.is_err()
+    }
+
+    /// Writes for everybody who has something queued, once.
+    fn write_all(&self) {
+        let mut dirty = Vec::new();
+        self.core(|core| core.take_dirty(&mut dirty));
+        for key in dirty {
+            self.write(key);
+        }
+    }
+
+    /// Writes what one connection has queued, as far as the other side takes it.
+    pub(super) fn write(&self, key: Key) {
+        let Some(Writing { mut driver, mut out, phase, wants_write, finish }) =
+            self.core(|core| core.begin_write(key))
+        else {
+            return;
+        };
+        let mut result = driver.write(&mut out, WRITE_BUDGET);
+        let done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
+        let finished = done && finish;
+        if finished && let Err(error) = driver.finish() {
+            // The other side may be gone already, which is as good.
+            if error.kind() != io::ErrorKind::NotConnected {
+                result = Err(error);
+            }
+        }
+        let lingering = phase == Phase::Lingering;
+        let over = lingering && (result.is_err() || (done && driver.linger(true)));
+        let waits = lingering && done && !over;
+        if let (true, Err(error)) = (lingering, &result)
+            && !out.is_empty()
+        {
+            log::info!("connection {key}: {} bytes were lost: {error}", out.len());
+        }
+        let blocked = matches!(&result, Ok(written) if written.blocked);
+        let wanted = blocked || driver.wants_write();
+        if wanted != wants_write
+            && !over
+            && let Some(source) = driver.source()
+            && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
+        {
+            result = Err(error);
+        }
+        let wrote = Wrote { result, finished, wants_write: wanted };
+        if let Some(driver) = self.core(|core| core.end_write(key, driver, out, wrote)) {
+            self.discard(driver, true);
+        } else if over && let Some(driver) = self.core(|core| core.remove(key)) {
+            self.discard(driver, true);
+            self.trace_rest();
+        } else if waits {
+            self.core(|core| core.wait_for_peer(key));
+        }
+    }
+
+    /// Closes what was a connection, and lets go of its code as soon as no callback runs.
+    pub(super) fn discard(&self, mut driver: Box<dyn Driver>, registered: bool) {
+        if registered
+            && let Some(source) = driver.source()
+            && let Err(error) = self.registry().deregister(source)
+        {
+            log::debug!("a descriptor could not be taken out of the poll: {error}");
+        }
+        driver.release();
+        self.0.graveyard.borrow_mut().push(Corpse::Driver(driver));
+        self.bury();
+    }
+
+    /// Runs the destructors that wait, unless a callback runs: they are somebody's code too.
+    pub(super) fn bury(&self) {
+        if self.0.graveyard.borrow().is_empty() || self.0.calling.replace(true) {
+            return;
+        }
+        loop {
+            let corpse = self.0.graveyard.borrow_mut().pop();
+            let Some(corpse) = corpse else { break };
+            if let Err(panic) = catch(|| drop(corpse)) {
+                log::error!("the destructor of a handler panicked: {}", text(&panic));
+            }
+        }
+        self.0.calling.set(false);
+    }
+
+    fn label(&self, key: Key) -> String {
+        self.connection(key)
+            .map(|info| {
+                if info.name.is_empty() {
+                    format!(" ({})", info.kind)
+                } else {
+                    format!(" ({} \"{}\")", info.kind, info.name)
+                }
+            })
+            .unwrap_or_default()
+    }
+
+    fn report(&self, key: Key, what: &str, panic: &Panic) {
+        log::error!("connection {key}{}: {what}: {}", self.label(key), text(panic));
+    }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+/// What panics inside is put away by its caller: the connection that ran is dropped, never called again.
+fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(call))
+}
+
+fn text(panic: &Panic) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

@@ -1,0 +1,400 @@
+//! Any codec over any transport: the one driver of all stream connections.
+
+use super::transport::Transport;
+use crate::codec::{Codec, DecodeError, Decoded};
+use crate::communicator::{
+    Closed, Communicator, Cx, Driver, Handler, HandlerError, Id, OutQueue, Outcome, Ready, Spent, Timeout,
+    Turn, Written,
+};
+use mio::event::Source;
+use std::io::{self, ErrorKind};
+
+/// Input that is thrown away in one turn of a lingering connection.
+const DISCARD_READS: usize = 16;
+
+impl Communicator {
+    /// Adds a connection that speaks `codec` over `transport`, with `handler` for what comes.
+    ///
+    /// # Errors
+    /// When the poll refuses the transport's source. That a connection can't be established
+    /// is told to the handler.
+    pub fn stream<T: Transport, C: Codec, H: Handler<C>>(
+        &self,
+        transport: T,
+        codec: C,
+        handler: H,
+    ) -> io::Result<Id<C>> {
+        self.add_stream(transport, codec, handler, false)
+    }
+
+    /// `established`: the transport is known to be.
+    pub(crate) fn add_stream<T: Transport, C: Codec, H: Handler<C>>(
+        &self,
+        transport: T,
+        codec: C,
+        handler: H,
+        established: bool,
+    ) -> io::Result<Id<C>> {
+        let kind = transport.kind();
+        let stream = Stream {
+            transport: Some(transport),
+            codec,
+            handler: Some(handler),
+            held: Vec::new(),
+            established,
+            open: false,
+            ended: false,
+            resume: false,
+        };
+        Ok(Id::new(self.add(kind, false, Box::new(stream))?))
+    }
+}
+
+struct Stream<T, C, H> {
+    /// Gone once the descriptor is closed.
+    transport: Option<T>,
+    codec: C,
+    /// Gone once `closed` was called.
+    handler: Option<H>,
+    /// Input that makes no item yet.
+    held: Vec<u8>,
+    /// The transport is known to be established.
+    established: bool,
+    /// `connected` was called.
+    open: bool,
+    /// The other side has ended its direction, and the handler knows.
+    ended: bool,
+    /// `held` has items in it: reading was stopped in the middle.
+    resume: bool,
+}
+
+/// Why reading stopped for this turn.
+enum Stop {
+    /// There is nothing more.
+    Empty,
+    /// The budget is used up.
+    Budget,
+    /// The connection was closed, removed, disabled or stopped.
+    Told,
+    /// The other side has ended its direction.
+    Eof,
+}
+
+impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
+    /// Reads and hands over items.
+    fn pump(
+        &mut self,
+        turn: &Turn<'_>,
+        cx: &Cx<'_, C>,
+        chunk: &mut [u8],
+        spent: &mut Spent<'_>,
+    ) -> Result<Stop, Closed> {
+        loop {
+            let Self { transport: Some(transport), .. } = self else { return Ok(Stop::Told) };
+            // A short beginning of an item goes in front of what is read, a long one gets it appended:
+            // either way little is copied.
+            let kept = self.held.len();
+            let in_front = kept <= chunk.len() / 4;
+            let offset = if in_front { kept } else { 0 };
+            chunk[..offset].copy_from_slice(&self.held[..offset]);
+            let got = match transport.read(&mut chunk[offset..]) {
+                Ok(0) => return Ok(Stop::Eof),
+                Ok(got) => got,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stop::Empty),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    spent.callback();
+                    if spent.all() {
+                        return Ok(Stop::Budget);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(Closed::Io(error)),
+            };
+            // With a hang-up in sight the end must be read, too.
+            let empty = got < chunk.len() - offset
+                && transport.short_read_means_empty()
+                && !turn.ready.has(Ready::HANGUP);
+            spent.bytes(got);
+            let stop = if in_front {
+                let input = &chunk[..offset + got];
+                let fed = self.feed(input, turn, cx, spent, got);
+                let (used, stop) = fed?;
+                self.resume = stop.is_some();
+                self.hold(cx, &input[used..]);
+                stop
+            } else {
+                self.held.extend_from_slice(&chunk[..got]);
+                let held = std::mem::take(&mut self.held);
+                let fed = self.feed(&held, turn, cx, spent, got);
+                self.held = held;
+                let (used, stop) = fed?;
+                self.resume = stop.is_some();
+                self.held.drain(..used);
+                stop
+            };
+            if self.held.is_empty() && self.held.capacity() > 0 {
+                let buffer = std::mem::take(&mut self.held);
+                cx.core(|core| core.give_spare(buffer));
+            }
+            if let Some(stop) = stop {
+                return Ok(stop);
+            }
+            let limit = turn.settings.limits.input;
+            if self.held.len() >= limit {
+                return Err(Closed::Decode(DecodeError::TooLong { limit }));
+            }
+            if empty {
+                return Ok(Stop::Empty);
+            }
+            if spent.all() {
+                return Ok(Stop::Budget);
+            }
+        }
+    }
+
+    /// Keeps what makes no item yet.
+    fn hold(&mut self, cx: &Cx<'_, C>, rest: &[u8]) {
+        if self.held.capacity() == 0 && !rest.is_empty() {
+            self.held = cx.core(|core| core.take_spare());
+        }
+        self.held.clear();
+        self.held.extend_from_slice(rest);
+    }
+
+    /// Hands over the items of `input`; `fresh` bytes of it are new. How many bytes they took, and whether to stop.
+    fn feed(
+        &mut self,
+        input: &[u8],
+        turn: &Turn<'_>,
+        cx: &Cx<'_, C>,
+        spent: &mut Spent<'_>,
+        fresh: usize,
+    ) -> Result<(usize, Option<Stop>), Closed> {
+        let Self { codec, handler: Some(handler), transport, .. } = self else {
+            return Ok((input.len(), Some(Stop::Told)));
+        };
+        let (mut used, mut items, mut stop) = (0, 0, None);
+        let mut failed = None;
+        while used < input.len() {
+            match codec.decode(&input[used..]) {
+                Ok(Decoded::Item(item, took)) => {
+                    items += 1;
+                    used += took.min(input.len() - used);
+                    if let Err(error) = handler.message(item, cx) {
+                        failed = Some(Closed::Handler(error));
+                        break;
+                    }
+                }
+                Ok(Decoded::Skip(took)) => used += took.min(input.len() - used),
+                Ok(Decoded::More) => break,
+                Err(error) => {
+                    failed = Some(Closed::Decode(error));
+                    break;
+                }
+            }
+            spent.callback();
+            if cx.core(|core| core.interrupted()) {
+                if let Some(transport) = transport {
+                    write_own(transport, turn);
+                }
+                if !cx.core(|core| core.may_read(turn.key)) {
+                    stop = Some(Stop::Told);
+                    break;
+                }
+            }
+            if spent.all() && used < input.len() {
+                stop = Some(Stop::Budget);
+                break;
+            }
+        }
+        cx.core(|core| core.received(turn.key, fresh, items));
+        match failed {
+            Some(why) => Err(why),
+            None => Ok((used, stop)),
+        }
+    }
+
+    /// Hands over what was kept when reading was stopped, before anything new is read.
+    fn feed_held(
+        &mut self,
+        turn: &Turn<'_>,
+        cx: &Cx<'_, C>,
+        spent: &mut Spent<'_>,
+    ) -> Result<Option<Stop>, Closed> {
+        let held = std::mem::take(&mut self.held);
+        let fed = self.feed(&held, turn, cx, spent, 0);
+        self.held = held;
+        let (used, stop) = fed?;
+        self.resume = stop.is_some();
+        self.held.drain(..used);
+        Ok(stop)
+    }
+
+    /// The other side has ended its direction.
+    fn eof(&mut self, cx: &Cx<'_, C>) -> Result<(), Closed> {
+        self.ended = true;
+        let Self { codec, handler: Some(handler), held, .. } = self else { return Ok(()) };
+        if !held.is_empty()
+            && let Some(item) = codec.finish(held).map_err(Closed::Decode)?
+        {
+            handler.message(item, cx).map_err(Closed::Handler)?;
+        }
+        *held = Vec::new();
+        if cx.is_alive(cx.id()) {
+            handler.eof(cx).map_err(Closed::Handler)?;
+        }
+        Ok(())
+    }
+
+    /// Everything in its turn, in a fixed order: established, input, time that is over, drained.
+    fn step(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        if !self.open {
+            let Some(transport) = &mut self.transport else { return Ok(Outcome::Wait) };
+            if !self.established && !establish(transport).map_err(Closed::Connect)? {
+                return Ok(Outcome::Wait);
+            }
+            (self.established, self.open) = (true, true);
+            cx.core(|core| core.established(turn.key));
+            self.call(|handler| handler.connected(cx))?;
+        }
+        let reading = turn.ready.has(Ready::READING) || turn.ready.has(Ready::ADDED);
+        let mut outcome = Outcome::Wait;
+        if reading && cx.core(|core| core.may_read(turn.key)) {
+            outcome = self.read(turn, cx)?;
+        }
+        for what in turn.ready.timeouts() {
+            // What came in this very turn is in time.
+            let late = match what {
+                Timeout::Read | Timeout::Idle if reading => !cx.core(|core| core.heard_now(turn.key)),
+                _ => true,
+            };
+            if late && cx.is_alive(cx.id()) {
+                self.call(|handler| handler.timeout(what, cx))?;
+            }
+        }
+        for &tag in turn.tags {
+            if cx.is_alive(cx.id()) {
+                self.call(|handler| handler.timeout(Timeout::Timer(tag), cx))?;
+            }
+        }
+        if turn.ready.has(Ready::DRAINED) && cx.is_alive(cx.id()) {
+            self.call(|handler| handler.drained(cx))?;
+        }
+        Ok(outcome)
+    }
+
+    fn read(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        if self.ended {
+            // Half open: nothing more comes. Only whether it can still be written to is of interest.
+            return self.write_error(turn, cx);
+        }
+        let mut spent = Spent::nothing(&turn.settings);
+        let mut stop = if self.resume { self.feed_held(turn, cx, &mut spent)? } else { None };
+        if stop.is_none() {
+            let mut chunk = cx.take_chunk();
+            let pumped = self.pump(turn, cx, &mut chunk, &mut spent);
+            cx.give_chunk(chunk);
+            stop = Some(pumped?);
+        }
+        match stop {
+            Some(Stop::Budget) => Ok(Outcome::Again),
+            // There may be more in the source, which the poll will not say again.
+            Some(Stop::Told) => Ok(Outcome::Again),
+            Some(Stop::Eof) => {
+                self.eof(cx)?;
+                self.write_error(turn, cx)
+            }
+            Some(Stop::Empty) | None => self.write_error(turn, cx),
+        }
+    }
+
+    /// With everything read, an error in writing may come to light.
+    fn write_error(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        match cx.core(|core| core.take_write_error(turn.key)) {
+            Some(error) => Err(Closed::Io(error)),
+            None => Ok(Outcome::Wait),
+        }
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut H) -> Result<(), HandlerError>) -> Result<(), Closed> {
+        match &mut self.handler {
+            Some(handler) => call(handler).map_err(Closed::Handler),
+            None => Ok(()),
+        }
+    }
+}
+
+fn establish(transport: &mut impl Transport) -> io::Result<bool> {
+    match transport.establish() {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+        established => established,
+    }
+}
+
+/// A handler that sends itself much in one turn does not pile it all up.
+fn write_own(transport: &mut impl Transport, turn: &Turn<'_>) {
+    let Some(mut out) = turn.communicator.core(|core| core.begin_own_write(turn.key)) else { return };
+    let wrote = out.write_to(transport, usize::MAX);
+    turn.communicator.core(|core| core.end_own_write(turn.key, out, wrote));
+}
+
+impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        self.transport.as_mut()?.source()
+    }
+
+    fn wants_write(&self) -> bool {
+        !self.established || self.transport.as_ref().is_some_and(Transport::wants_write)
+    }
+
+    fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
+        let cx = Cx::new(turn.communicator, turn.key);
+        self.step(turn, &cx).unwrap_or_else(Outcome::End)
+    }
+
+    fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
+        match &mut self.transport {
+            Some(transport) => out.write_to(transport, budget),
+            None => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.transport.as_mut().map_or(Ok(()), Transport::shutdown_write)
+    }
+
+    fn closed(&mut self, why: Closed, turn: &Turn<'_>) {
+        let cx = Cx::new(turn.communicator, turn.key);
+        // The other side can't be waited for once it is gone.
+        self.ended |= matches!(why, Closed::Eof | Closed::Io(_) | Closed::Connect(_));
+        self.held = Vec::new();
+        if let Some(mut handler) = self.handler.take() {
+            handler.closed(&why, &cx);
+        }
+    }
+
+    fn linger(&mut self, written: bool) -> bool {
+        let Some(transport) = &mut self.transport else { return true };
+        if !self.established {
+            return written;
+        }
+        let mut waste = [0; 4096];
+        for _ in 0..DISCARD_READS {
+            if self.ended {
+                break;
+            }
+            match transport.read(&mut waste) {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.ended = true,
+            }
+        }
+        written && (self.ended || !transport.resets_on_close())
+    }
+
+    fn release(&mut self) {
+        self.transport = None;
+    }
+}

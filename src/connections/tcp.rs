@@ -1,0 +1,142 @@
+//! TCP streams.
+
+use super::listener::{Accept, Incoming};
+use super::transport::Transport;
+use crate::codec::Codec;
+use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+
+impl Transport for TcpStream {
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        Some(self)
+    }
+    fn kind(&self) -> &'static str {
+        "tcp"
+    }
+    fn establish(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.take_error()? {
+            return Err(error);
+        }
+        match self.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+    fn short_read_means_empty(&self) -> bool {
+        true
+    }
+    fn resets_on_close(&self) -> bool {
+        true
+    }
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    fn accept_one(&self) -> io::Result<(TcpStream, String)> {
+        let (stream, peer) = self.accept()?;
+        stream.set_nodelay(true)?;
+        Ok((stream, peer.to_string()))
+    }
+    fn kind(&self) -> &'static str {
+        "tcp listener"
+    }
+}
+
+impl Communicator {
+    /// Connects to `address` without blocking. [`Handler::connected`] or [`Handler::closed`] tells what came of
+    /// it, the latter after [`Timeouts::connect`](crate::Timeouts::connect) at the latest. Small messages are not delayed
+    /// (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// When there is no way to begin: no descriptor left, no route at all.
+    ///
+    /// ```
+    /// use eventdispatcher::{Closed, Communicator, Cx, Handler, HandlerResult, codec::Lines};
+    ///
+    /// struct Ask;
+    /// impl Handler<Lines> for Ask {
+    ///     fn connected(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+    ///         Ok(cx.reply("how are you?")?)
+    ///     }
+    ///     fn message(&mut self, line: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
+    ///         assert_eq!(line, "how are you?");
+    ///         cx.close_all();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let communicator = Communicator::new()?;
+    /// let server = communicator.listen_tcp("127.0.0.1:0".parse()?, |client| {
+    ///     client.serve(Lines::new(), eventdispatcher::on_item::<Lines, _>(|line, cx| Ok(cx.reply(line)?)))?;
+    ///     Ok(())
+    /// })?;
+    /// communicator.connect_tcp(server.address(), Lines::new(), Ask)?;
+    /// communicator.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect_tcp<C: Codec, H: Handler<C>>(
+        &self,
+        address: SocketAddr,
+        codec: C,
+        handler: H,
+    ) -> io::Result<Id<C>> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let id = self.stream(stream, codec, handler)?;
+        self.set_name(id, &address.to_string());
+        Ok(id)
+    }
+
+    /// Listens on `address`; port 0 is any free one. `accept` is called for each client, usually to
+    /// [serve](Incoming::serve) it; one that it does not take is closed, and so is one for which it fails.
+    ///
+    /// The address may be used again at once after a program has ended (`SO_REUSEADDR`).
+    ///
+    /// # Errors
+    /// When the address can't be listened on; the error names it.
+    pub fn listen_tcp(
+        &self,
+        address: SocketAddr,
+        accept: impl FnMut(Incoming<'_, TcpStream>) -> HandlerResult + 'static,
+    ) -> io::Result<Listening> {
+        let listener = TcpListener::bind(address)
+            .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}")))?;
+        let address = listener.local_addr()?;
+        let key = self.listen(listener, accept)?;
+        self.set_name(key, &address.to_string());
+        Ok(Listening { key, address })
+    }
+}
+
+/// A TCP listener that was added.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    key: Key,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Which connection it is.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Where it listens, with the port that the system chose if it was to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl From<Listening> for Key {
+    fn from(listening: Listening) -> Key {
+        listening.key
+    }
+}

@@ -1,0 +1,76 @@
+//! What bytes travel over.
+
+use mio::event::Source;
+use std::io::{self, Read, Write};
+
+/// A stream of bytes in both directions that the poll can watch, without blocking.
+///
+/// A layer (TLS) is a transport around a transport.
+///
+/// `read` gives 0 only at the end of the stream. `write` takes at least one byte, or fails; `flush` says `Ok` when nothing
+/// is held back.
+pub trait Transport: Read + Write + 'static {
+    /// What the poll watches. `None`: nothing; the connection is then called only when something is done to it.
+    fn source(&mut self) -> Option<&mut dyn Source>;
+
+    /// A word for logs and listings.
+    fn kind(&self) -> &'static str {
+        "stream"
+    }
+
+    /// Goes on with connecting and shaking hands. Called when the source is ready in either direction,
+    /// until it gives `true`: bytes can flow.
+    ///
+    /// # Errors
+    /// When it can't be established.
+    fn establish(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Ends this side's direction: the other side reads the end of the stream behind what was written.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Whether bytes of the layer itself wait to be written, so that the poll must be asked.
+    fn wants_write(&self) -> bool {
+        false
+    }
+
+    /// Whether a `read` that fills less than it was given has emptied the source, so that no second call is
+    /// needed to see it: true for plain stream sockets. The poll says when more comes.
+    fn short_read_means_empty(&self) -> bool {
+        false
+    }
+
+    /// Whether closing while input is unread destroys output that is still on its way, as TCP does: such a
+    /// connection waits for the other side before it is closed.
+    fn resets_on_close(&self) -> bool {
+        false
+    }
+}
+
+impl Transport for Box<dyn Transport> {
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        (**self).source()
+    }
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+    fn establish(&mut self) -> io::Result<bool> {
+        (**self).establish()
+    }
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        (**self).shutdown_write()
+    }
+    fn wants_write(&self) -> bool {
+        (**self).wants_write()
+    }
+    fn short_read_means_empty(&self) -> bool {
+        (**self).short_read_means_empty()
+    }
+    fn resets_on_close(&self) -> bool {
+        (**self).resets_on_close()
+    }
+}
