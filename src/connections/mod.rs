@@ -1,5 +1,7 @@
-//! Kinds of connections.
+//! Kinds of connections: one file each. How one is added is a method of [`Communicator`](crate::Communicator).
 
+#[cfg(feature = "clacks")]
+pub mod clacks;
 mod listener;
 mod signals;
 mod stream;

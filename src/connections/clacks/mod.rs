@@ -1,0 +1,19 @@
+//! Clacks: signals and a shared cache, spoken in lines of text.
+//!
+//! The files here are functions of what they are given: a [`Command`] is what a line says, a [`Store`] is the cache,
+//! a [`State`] is what the server knows and does. Sockets, clocks and queues are behind [`Output`] and [`Now`].
+
+mod double;
+mod flags;
+mod number;
+mod protocol;
+mod state;
+mod store;
+
+pub use flags::Flags;
+pub use number::{Number, Operand, Text};
+pub use protocol::{Command, KeySync, Overhead, Pair, Step};
+pub use state::{
+    ClientIndex, Closing, Event, Flow, Now, Output, Peer, Permissions, Settings, State, Traffic, Users, token,
+};
+pub use store::{Entry, Full, Purged, Retention, Store, Sweep};

@@ -1,0 +1,83 @@
+//! Time limits of clients.
+
+use std::time::Duration;
+
+use super::output::{Closing, Event, Output};
+use super::sessions::{ClientIndex, Role};
+use super::settings::Settings;
+use super::{Now, State};
+
+impl<K: Copy + Eq> State<K> {
+    /// Does what is due for a client: closes it if it has not logged in, gave no sign of life or takes no output
+    /// for too long, or sends it a `NOP`. Says when to look again, on the monotonic clock: nothing can become due
+    /// before. `None` if the client is closed.
+    ///
+    /// Call it right after [`connected`](Self::connected) and whenever that time has come.
+    pub fn check(&mut self, client: ClientIndex, now: Now, out: &mut impl Output<K>) -> Option<Duration> {
+        let slot = self.sessions.find(client)?;
+        let session = self.sessions.get(slot);
+        if session.is_closing {
+            return None;
+        }
+        let traffic = out.traffic(session.key);
+        let settings = &self.settings;
+        let is_past = |deadline: Duration| deadline <= now.monotonic;
+
+        let stalled_max = match session.link {
+            Some(_) => settings.interclacks_stalled_write_timeout,
+            None => settings.stalled_write_timeout,
+        };
+        let stalled = traffic.stalled_since.map(|since| since.saturating_add(stalled_max));
+        if stalled.is_some_and(is_past) {
+            out.log(&Event::Stalled { cid: &session.cid });
+            self.close(slot, Closing::Now, out);
+            return None;
+        }
+
+        let login = session.connected.monotonic.saturating_add(settings.auth_timeout);
+        let login = (!self.sessions.has(slot, Role::Member)).then_some(login);
+        if login.is_some_and(is_past) {
+            out.log(&Event::LoginTimeout { cid: &session.cid });
+            self.close(slot, Closing::Flushed, out);
+            return None;
+        }
+
+        let ping = match &session.link {
+            Some(link) => Some(link.last_heard.monotonic.saturating_add(settings.interclacks_ping_timeout)),
+            None if session.ping.is_expected => {
+                Some(session.ping.last.monotonic.saturating_add(settings.ping_timeout))
+            }
+            None => None,
+        };
+        if ping.is_some_and(is_past) {
+            out.log(&Event::PingTimeout { cid: &session.cid });
+            self.dismiss(slot, b"TIMEOUT", out);
+            return None;
+        }
+
+        let nop_interval = settings.nop_interval;
+        let mut nop = traffic.last_queued.saturating_add(nop_interval);
+        if is_past(nop) {
+            self.reply(slot, &[b"NOP"], out);
+            nop = now.monotonic.saturating_add(nop_interval);
+            if self.sessions.get(slot).is_closing {
+                return None;
+            }
+        }
+        // A limit that begins to count in the meantime is looked at before it ends.
+        let shortest = limit_min(&self.settings);
+        let begin = now.monotonic.saturating_add(shortest);
+        Some([stalled, login, ping, Some(nop)].into_iter().flatten().fold(begin, Duration::min))
+    }
+}
+
+/// The shortest limit that can begin to count while a client is connected.
+fn limit_min(settings: &Settings) -> Duration {
+    let limits = [
+        settings.ping_timeout,
+        settings.interclacks_ping_timeout,
+        settings.stalled_write_timeout,
+        settings.interclacks_stalled_write_timeout,
+    ];
+    limits.into_iter().fold(Duration::MAX, Duration::min)
+}

@@ -1,0 +1,137 @@
+//! `KEYLIST` and `CLIENTLIST`, in as many pieces as the client's queue needs.
+
+use std::sync::Arc;
+
+use super::output::Output;
+use super::sessions::{ClientIndex, List, Role, Sessions};
+use super::{Flow, State};
+use crate::connections::clacks::number::{Number, Text};
+
+/// How many lines are sent before the queue is looked at.
+const PIECE: usize = 64;
+
+impl<K: Copy + Eq> State<K> {
+    /// Goes on with a list for which there was no room. Call it when the client's queue has become shorter.
+    pub fn resume(&mut self, client: ClientIndex, out: &mut impl Output<K>) -> Flow {
+        let Some(slot) = self.sessions.find(client) else { return Flow::Closed };
+        self.go_on(slot, out);
+        self.flow(slot)
+    }
+
+    pub(super) fn start_list(&mut self, slot: usize, list: List, out: &mut impl Output<K>) {
+        let start: &[u8] = match list {
+            List::Keys(_) => b"KEYLISTSTART",
+            List::Clients(_) => b"CLIENTLISTSTART",
+        };
+        self.reply(slot, &[start], out);
+        let session = self.sessions.get_mut(slot);
+        if !session.is_closing {
+            session.list = Some(list);
+            self.go_on(slot, out);
+        }
+    }
+
+    fn go_on(&mut self, slot: usize, out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
+        let to = session.key;
+        let Some(mut list) = session.list.take() else { return };
+        loop {
+            if !out.has_room(to) {
+                self.sessions.get_mut(slot).list = Some(list);
+                return;
+            }
+            let piece = match &mut list {
+                List::Keys(after) => self.keys(to, after, out),
+                List::Clients(after) => clients(&self.sessions, to, after, out),
+            };
+            match piece {
+                Piece::More => {}
+                Piece::Done => {
+                    let end: &[u8] = match list {
+                        List::Keys(_) => b"KEYLISTEND",
+                        List::Clients(_) => b"CLIENTLISTEND",
+                    };
+                    return self.reply(slot, &[end], out);
+                }
+                Piece::Refused => return self.overflow_unless(false, slot, out),
+            }
+        }
+    }
+
+    fn keys(&self, to: K, after: &mut Option<Box<[u8]>>, out: &mut impl Output<K>) -> Piece {
+        let mut last = None;
+        let mut keys = self.store.keys_from(after.as_deref());
+        for key in keys.by_ref().take(PIECE) {
+            if !out.send(to, &[b"KEY ", key]) {
+                return Piece::Refused;
+            }
+            last = Some(key);
+        }
+        let Some(last) = last.map(Box::from) else { return Piece::Done };
+        drop(keys);
+        *after = Some(last);
+        Piece::More
+    }
+}
+
+enum Piece {
+    More,
+    Done,
+    Refused,
+}
+
+fn clients<K: Copy + Eq>(
+    sessions: &Sessions<K>,
+    to: K,
+    after: &mut Option<Arc<[u8]>>,
+    out: &mut impl Output<K>,
+) -> Piece {
+    let mut last = None;
+    for (slot, session) in sessions.in_cid_order(after.as_deref()).take(PIECE) {
+        let traffic = out.traffic(session.key);
+        let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
+        let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
+        let last_ping = if session.ping.is_expected { session.ping.last.unix } else { 0.0 };
+        let last_heard = session.link.as_ref().map_or(0.0, |link| link.last_heard.unix);
+        let line: [&[u8]; 23] = [
+            b"CLIENT CID=",
+            &session.cid,
+            b";HOST=",
+            session.host.as_bytes(),
+            b";PORT=",
+            &count(session.port),
+            b";CLIENTINFO=",
+            &session.info,
+            b";OUTBUFFER_LENGTH=",
+            &count(traffic.unsent as u64),
+            b";INBUFFER_LENGTH=",
+            &count(traffic.unread as u64),
+            b";INTERCLACKS=",
+            &count(flag(Role::Link)),
+            b";MONITOR=",
+            &count(flag(Role::Monitor)),
+            b";LASTPING=",
+            &time(last_ping),
+            b";LASTINTERCLACKSPING=",
+            &time(last_heard),
+            b";WRITEFAILTIME=",
+            &time(stalled.unwrap_or_default()),
+            b";",
+        ];
+        if !out.send(to, &line) {
+            return Piece::Refused;
+        }
+        last = Some(&session.cid);
+    }
+    let Some(last) = last.cloned() else { return Piece::Done };
+    *after = Some(last);
+    Piece::More
+}
+
+fn count(n: u64) -> Text {
+    Number::from(n).text()
+}
+
+fn time(unix: f64) -> Text {
+    Number::Float(unix).text()
+}

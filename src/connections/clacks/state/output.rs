@@ -1,0 +1,172 @@
+//! What the protocol asks of the connections.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The connections, as the protocol sees them. `K` names one of them.
+///
+/// None of these may call back into the [`State`](super::State): they queue.
+pub trait Output<K: Copy + Eq> {
+    /// Queues one line, given in parts and without its line end.
+    ///
+    /// Says whether it was taken. If the client's queue is full it is not: the client is then closed.
+    fn send(&mut self, to: K, line: &[&[u8]]) -> bool;
+
+    /// Queues the same line for every one of `to` but `except`, and puts the positions in `to` of those whose
+    /// queue is full into `refused`, which is empty.
+    fn fan_out(&mut self, to: &[K], except: Option<K>, line: &[&[u8]], refused: &mut Vec<usize>) {
+        for (position, &key) in to.iter().enumerate() {
+            if except.is_none_or(|except| except != key) && !self.send(key, line) {
+                refused.push(position);
+            }
+        }
+    }
+
+    /// Ends the connection. Nothing more is sent to it, and what it has sent is not read any more;
+    /// [`disconnected`](super::State::disconnected) is called once it is gone.
+    fn close(&mut self, who: K, how: Closing);
+
+    /// Is there room for more than a line or two? If not, a long list waits until
+    /// [`resume`](super::State::resume).
+    fn has_room(&self, who: K) -> bool;
+
+    /// What the connection's queues hold, and for how long.
+    fn traffic(&self, who: K) -> Traffic;
+
+    /// The server is to stop in that time.
+    fn shutdown(&mut self, after: Duration);
+
+    /// Something worth a line in the log.
+    fn log(&mut self, event: &Event<'_>);
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Once what is queued was sent.
+    Flushed,
+    /// At once: the client does not read.
+    Now,
+}
+
+/// The state of a connection's queues. Times are on the clock of [`Now::monotonic`](super::Now::monotonic).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Bytes that wait to be sent.
+    pub unsent: usize,
+    /// Bytes that were read and not yet processed: lines that wait, or the beginning of one.
+    pub unread: usize,
+    /// When something was last queued for the client, or when it connected.
+    pub last_queued: Duration,
+    /// Since when output waits and no byte of it could be written.
+    pub stalled_since: Option<Duration>,
+}
+
+/// What the log should know. Tokens never show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A login succeeded.
+    LoggedIn {
+        /// The client.
+        cid: &'a [u8],
+        /// The user whose token it sent.
+        user: &'a str,
+    },
+    /// A login failed; the client is closed.
+    LoginFailed {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// No login came in time; the client is closed.
+    LoginTimeout {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// No sign of life came in time; the client is closed.
+    PingTimeout {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// Output could not be written for too long; the client is closed.
+    Stalled {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// The client's output queue is full; the client is closed.
+    QueueFull {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// The client reports an error.
+    ClientError {
+        /// The client.
+        cid: &'a [u8],
+        /// What it says.
+        message: &'a [u8],
+    },
+    /// The cache is full: a command had no effect.
+    CacheFull {
+        /// The client whose command it was.
+        cid: &'a [u8],
+    },
+    /// The client listens to as many names as it may: one more was refused.
+    TooManyNames {
+        /// The client.
+        cid: &'a [u8],
+    },
+    /// A client disconnects another one.
+    Disconnects {
+        /// Who asked for it.
+        cid: &'a [u8],
+        /// Who is disconnected.
+        other: &'a [u8],
+    },
+    /// A client disconnects everybody.
+    DisconnectsAll {
+        /// Who asked for it.
+        cid: &'a [u8],
+    },
+    /// A client stops the server.
+    Shutdown {
+        /// Who asked for it.
+        cid: &'a [u8],
+        /// In what time.
+        after: Duration,
+    },
+}
+
+impl Event<'_> {
+    /// Is it part of normal work? Else it deserves a warning.
+    pub fn is_normal(&self) -> bool {
+        matches!(
+            self,
+            Self::LoggedIn { .. }
+                | Self::Disconnects { .. }
+                | Self::DisconnectsAll { .. }
+                | Self::Shutdown { .. }
+        )
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        match self {
+            Self::LoggedIn { cid, user } => write!(f, "{}: logged in as {user}", text(cid)),
+            Self::LoginFailed { cid } => write!(f, "{}: login failed, closed", text(cid)),
+            Self::LoginTimeout { cid } => write!(f, "{}: no login in time, closed", text(cid)),
+            Self::PingTimeout { cid } => write!(f, "{}: no PING in time, closed", text(cid)),
+            Self::Stalled { cid } => write!(f, "{}: takes no output, closed", text(cid)),
+            Self::QueueFull { cid } => write!(f, "{}: output queue is full, closed", text(cid)),
+            Self::ClientError { cid, message } => write!(f, "{}: reports: {}", text(cid), text(message)),
+            Self::CacheFull { cid } => write!(f, "{}: cache is full, command refused", text(cid)),
+            Self::TooManyNames { cid } => {
+                write!(f, "{}: listens to too many names, LISTEN refused", text(cid))
+            }
+            Self::Disconnects { cid, other } => write!(f, "{}: disconnects {}", text(cid), text(other)),
+            Self::DisconnectsAll { cid } => write!(f, "{}: disconnects all clients", text(cid)),
+            Self::Shutdown { cid, after } => write!(f, "{}: stops the server in {after:?}", text(cid)),
+        }
+    }
+}

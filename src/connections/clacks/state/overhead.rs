@@ -1,0 +1,124 @@
+//! `OVERHEAD` lines: logging in, and what is said about the connection and the server.
+
+use std::time::Duration;
+
+use super::output::{Closing, Event, Output};
+use super::sessions::Role;
+use super::users::Permissions;
+use super::{Now, State};
+use crate::connections::clacks::flags::Flags;
+use crate::connections::clacks::number::Operand;
+use crate::connections::clacks::protocol::Overhead;
+
+/// What clients may have forwarded. The reference server forwards every flag, so that who may write can end or freeze
+/// all other clients.
+const FORWARDABLE: [Flags; 6] =
+    [Flags::FORWARD, Flags::RETURN, Flags::NO_LOGGING, Flags::DISCARD, Flags::INFORMAL, Flags::CLOSE_ALL];
+
+/// The longest time in which a server stops: about 136 years.
+const SHUTDOWN_SECONDS_MAX: f64 = u32::MAX as f64;
+
+impl<K: Copy + Eq> State<K> {
+    /// Compares the token; a client that was logged in already changes its user.
+    pub(super) fn log_in(&mut self, slot: usize, token: &[u8], out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
+        let Some((user, permissions)) = self.users.check(token) else {
+            out.log(&Event::LoginFailed { cid: &session.cid });
+            self.reply(slot, &[b"OVERHEAD F Login failed!"], out);
+            return self.close(slot, Closing::Flushed, out);
+        };
+        session.permissions = permissions;
+        out.log(&Event::LoggedIn { cid: &session.cid, user });
+        self.sessions.enter(slot, Role::Member);
+        // What the new user could not have started, and could not end.
+        if !permissions.allow(Permissions::MANAGE) {
+            self.sessions.leave(slot, Role::Monitor);
+        }
+        if !permissions.allow(Permissions::INTERCLACKS) {
+            self.end_link(slot);
+        }
+        self.reply(slot, &[b"OVERHEAD O Welcome!"], out);
+    }
+
+    pub(super) fn overhead(
+        &mut self,
+        slot: usize,
+        overhead: Overhead<'_>,
+        now: Now,
+        out: &mut impl Output<K>,
+    ) {
+        let Overhead { flags, value } = overhead;
+        if flags.contains(Flags::AUTH) {
+            return self.log_in(slot, value, out);
+        }
+        let is_forwarded = flags.contains(Flags::FORWARD);
+        let is_forwardable = FORWARDABLE.into_iter().fold(flags, |rest, flag| rest - flag).is_empty();
+        let is_allowed = self.sessions.get(slot).permissions.allow(needed(flags));
+        if !is_allowed || is_forwarded && !is_forwardable {
+            return self.deny(slot, out);
+        }
+
+        if !flags.contains(Flags::DISCARD) {
+            if flags.contains(Flags::CLOSE_ALL) && value != b"0" {
+                return self.close_all(slot, is_forwarded, out);
+            }
+            self.obey(slot, flags, value, now, out);
+        }
+        if is_forwarded {
+            let sender = self.sessions.get(slot).key;
+            let except = (!flags.contains(Flags::RETURN)).then_some(sender);
+            let flags = (flags - Flags::RETURN).to_string();
+            self.send_group(Role::Member, except, &[b"OVERHEAD ", flags.as_bytes(), b" ", value], out);
+        }
+    }
+
+    fn close_all(&mut self, slot: usize, is_forwarded: bool, out: &mut impl Output<K>) {
+        out.log(&Event::DisconnectsAll { cid: &self.sessions.get(slot).cid });
+        if is_forwarded {
+            self.forward(slot, b"OVERHEAD GC 1", out);
+        }
+        self.disconnect_all(out);
+    }
+
+    /// The flags that tell the server something.
+    fn obey(&mut self, slot: usize, flags: Flags, value: &[u8], now: Now, out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
+        if flags.contains(Flags::ERROR) {
+            out.log(&Event::ClientError { cid: &session.cid, message: value });
+        }
+        if flags.contains(Flags::TIMESTAMP) {
+            let offset = now.unix - Operand::step(value).to_f64();
+            if offset.is_finite() {
+                session.clock_offset = offset;
+            }
+        }
+        if flags.contains(Flags::SHUTDOWN) {
+            let seconds = Operand::step(value).to_f64();
+            if seconds > 0.0 {
+                let after = Duration::from_secs_f64(seconds.min(SHUTDOWN_SECONDS_MAX));
+                out.log(&Event::Shutdown { cid: &session.cid, after });
+                out.shutdown(after);
+            }
+        }
+        if flags.contains(Flags::INTERCLACKS) {
+            match value {
+                b"1" => self.start_link(slot, now),
+                b"0" => self.end_link(slot),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What the flags need together.
+fn needed(flags: Flags) -> Permissions {
+    let needs = [
+        (Flags::FORWARD, Permissions::WRITE),
+        (Flags::CLOSE_ALL, Permissions::MANAGE),
+        (Flags::SHUTDOWN, Permissions::MANAGE),
+        (Flags::INTERCLACKS, Permissions::INTERCLACKS),
+        (Flags::LOCK, Permissions::INTERCLACKS),
+    ];
+    let needs = needs.into_iter().filter(|(flag, _)| flags.contains(*flag));
+    needs.fold(Permissions::NONE, |all, (_, needed)| all | needed)
+}

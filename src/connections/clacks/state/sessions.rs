@@ -1,0 +1,210 @@
+//! The clients, and the groups that some of them belong to.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::Now;
+use super::group::Group;
+use super::users::Permissions;
+
+/// Names one client of a [`State`](super::State). Of a client that is gone it finds nothing, also when its
+/// place is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientIndex {
+    slot: usize,
+    serial: u64,
+}
+
+/// Where a client connects from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A Unix socket.
+    Unix,
+    /// TCP.
+    Tcp(SocketAddr),
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Session<K> {
+    pub(super) key: K,
+    pub(super) cid: Arc<[u8]>,
+    pub(super) host: String,
+    pub(super) port: u64,
+    /// The name it gave itself.
+    pub(super) info: Vec<u8>,
+    pub(super) permissions: Permissions,
+    /// Nothing more is executed, and nothing sent.
+    pub(super) is_closing: bool,
+    pub(super) connected: Now,
+    pub(super) ping: Ping,
+    /// Seconds to add to the peer's times.
+    pub(super) clock_offset: f64,
+    /// A list of which a part has been sent.
+    pub(super) list: Option<List>,
+    pub(super) link: Option<Box<Link>>,
+    serial: u64,
+    places: [usize; GROUPS],
+}
+
+/// The last sign of life that the protocol asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ping {
+    pub(super) last: Now,
+    /// Does the client owe one?
+    pub(super) is_expected: bool,
+}
+
+/// What only a connection between servers has.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) last_heard: Now,
+    /// What it listens to once it is a link no more: a link gets every signal, and none twice.
+    pub(super) names: HashSet<Arc<[u8]>>,
+}
+
+/// A list and the last item of it that was sent.
+#[derive(Debug, Clone)]
+pub(super) enum List {
+    Keys(Option<Box<[u8]>>),
+    Clients(Option<Arc<[u8]>>),
+}
+
+/// Groups that get lines of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Has logged in.
+    Member,
+    /// Is in monitor mode.
+    Monitor,
+    /// Is another server.
+    Link,
+}
+
+const GROUPS: usize = 3;
+const NOWHERE: usize = usize::MAX;
+
+/// All clients.
+#[derive(Debug)]
+pub(super) struct Sessions<K> {
+    slots: Slab<Session<K>>,
+    /// Those that are not closing.
+    by_cid: BTreeMap<Arc<[u8]>, usize>,
+    groups: [Group<K>; GROUPS],
+    serial: u64,
+}
+
+impl<K> Default for Sessions<K> {
+    fn default() -> Self {
+        Self { slots: Slab::new(), by_cid: BTreeMap::new(), groups: Default::default(), serial: 0 }
+    }
+}
+
+impl<K: Copy + Eq> Sessions<K> {
+    /// A new client.
+    pub(super) fn add(&mut self, key: K, peer: Peer, now: Now) -> ClientIndex {
+        self.serial += 1;
+        let (host, port) = match peer {
+            Peer::Unix => ("unixdomainsocket".to_owned(), now.unix.max(0.0) as u64),
+            Peer::Tcp(address) => (address.ip().to_string(), address.port().into()),
+        };
+        let cid: Arc<[u8]> = format!("{host}:{port}:{}", self.serial).into_bytes().into();
+        let slot = self.slots.insert(Session {
+            key,
+            cid: cid.clone(),
+            host,
+            port,
+            info: b"UNKNOWN".to_vec(),
+            permissions: Permissions::NONE,
+            is_closing: false,
+            connected: now,
+            ping: Ping { last: now, is_expected: true },
+            clock_offset: 0.0,
+            list: None,
+            link: None,
+            serial: self.serial,
+            places: [NOWHERE; GROUPS],
+        });
+        self.by_cid.insert(cid, slot);
+        ClientIndex { slot, serial: self.serial }
+    }
+
+    /// The slot of a client that is still there.
+    pub(super) fn find(&self, client: ClientIndex) -> Option<usize> {
+        self.slots.get(client.slot).filter(|session| session.serial == client.serial).map(|_| client.slot)
+    }
+
+    pub(super) fn get(&self, slot: usize) -> &Session<K> {
+        &self.slots[slot]
+    }
+
+    pub(super) fn get_mut(&mut self, slot: usize) -> &mut Session<K> {
+        &mut self.slots[slot]
+    }
+
+    /// The client of that CID, unless it is closing.
+    pub(super) fn by_cid(&self, cid: &[u8]) -> Option<usize> {
+        self.by_cid.get(cid).copied()
+    }
+
+    /// The clients that are not closing in order of their CIDs: all of them, or those behind `after`.
+    pub(super) fn in_cid_order(&self, after: Option<&[u8]>) -> impl Iterator<Item = (usize, &Session<K>)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_cid.range::<[u8], _>((start, Bound::Unbounded)).map(|(_, &slot)| (slot, &self.slots[slot]))
+    }
+
+    /// The slots of the clients that are not closing.
+    pub(super) fn open(&self) -> Vec<usize> {
+        self.by_cid.values().copied().collect()
+    }
+
+    pub(super) fn group(&self, role: Role) -> &Group<K> {
+        &self.groups[role as usize]
+    }
+
+    pub(super) fn has(&self, slot: usize, role: Role) -> bool {
+        self.slots[slot].places[role as usize] != NOWHERE
+    }
+
+    pub(super) fn enter(&mut self, slot: usize, role: Role) {
+        let session = &mut self.slots[slot];
+        let place = &mut session.places[role as usize];
+        if *place == NOWHERE {
+            *place = self.groups[role as usize].push(session.key, slot);
+        }
+    }
+
+    pub(super) fn leave(&mut self, slot: usize, role: Role) {
+        let place = std::mem::replace(&mut self.slots[slot].places[role as usize], NOWHERE);
+        if place != NOWHERE
+            && let Some(moved) = self.groups[role as usize].remove(place)
+        {
+            self.slots[moved].places[role as usize] = place;
+        }
+    }
+
+    /// Takes the client out of everything that sends to it.
+    pub(super) fn start_closing(&mut self, slot: usize) {
+        for role in [Role::Member, Role::Monitor, Role::Link] {
+            self.leave(slot, role);
+        }
+        let session = &mut self.slots[slot];
+        session.is_closing = true;
+        session.list = None;
+        session.link = None;
+        self.by_cid.remove(&session.cid);
+    }
+
+    /// Forgets a client that is closing.
+    pub(super) fn remove(&mut self, slot: usize) -> Session<K> {
+        self.slots.remove(slot)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}

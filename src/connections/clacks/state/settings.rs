@@ -1,0 +1,51 @@
+//! What can be set.
+
+use std::time::Duration;
+
+/// The settings of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name and version in the greeting.
+    pub server_name: String,
+    /// A client that sent no `PING` for so long is closed, unless it said `NOPING`.
+    pub ping_timeout: Duration,
+    /// A linked server that was silent for so long is closed.
+    pub interclacks_ping_timeout: Duration,
+    /// A client that has not logged in for so long is closed.
+    pub auth_timeout: Duration,
+    /// A client that takes no output for so long is closed.
+    pub stalled_write_timeout: Duration,
+    /// A linked server that takes no output for so long is closed.
+    pub interclacks_stalled_write_timeout: Duration,
+    /// A client that nothing was sent to for so long gets a `NOP`.
+    pub nop_interval: Duration,
+    /// Tombstones are forgotten after.
+    pub deleted_cache_time: Duration,
+    /// Entries that nobody asked for are forgotten after.
+    pub stale_cache_time: Duration,
+    /// How often old entries are looked for.
+    pub cache_clean_interval: Duration,
+    /// How many entries one call of [`State::clean`](super::State::clean) looks at.
+    pub clean_budget: usize,
+    /// How many names one client may listen to.
+    pub names_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server_name: concat!("eventdispatcher ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ping_timeout: Duration::from_secs(180),
+            interclacks_ping_timeout: Duration::from_secs(60),
+            auth_timeout: Duration::from_secs(15),
+            stalled_write_timeout: Duration::from_secs(60),
+            interclacks_stalled_write_timeout: Duration::from_secs(120),
+            nop_interval: Duration::from_secs(60),
+            deleted_cache_time: Duration::from_secs(3600),
+            stale_cache_time: Duration::from_secs(86400),
+            cache_clean_interval: Duration::from_secs(60),
+            clean_budget: 4096,
+            names_max: 1 << 20,
+        }
+    }
+}
