@@ -44,6 +44,8 @@ pub(crate) struct Core<D, F> {
     pub(crate) stop: bool,
     /// Nanoseconds of the loop's clock, set once a turn.
     pub(crate) now: u64,
+    /// Turns until now.
+    pub(crate) turns: u64,
 }
 
 /// Who is to be called.
@@ -128,6 +130,7 @@ impl<D, F> Core<D, F> {
             spares: Spares::default(),
             stop: false,
             now: 0,
+            turns: 0,
         }
     }
 
@@ -381,6 +384,12 @@ impl<D, F> Core<D, F> {
         }
     }
 
+    pub(crate) fn set_unread(&mut self, key: Key, bytes: usize) {
+        if let Some(slot) = self.any(key) {
+            slot.unread = bytes;
+        }
+    }
+
     /// Whether anything was read in this turn.
     pub(crate) fn heard_now(&mut self, key: Key) -> bool {
         let now = self.now;
@@ -552,7 +561,7 @@ impl<D, F> Core<D, F> {
         };
         slot.bytes_out += written.bytes as u64;
         if written.bytes > 0 {
-            slot.last_write = now;
+            (slot.last_write, slot.told) = (now, now);
         }
         if written.bytes > 0 || !slot.stuck {
             slot.stalled_since = now;
@@ -640,6 +649,7 @@ impl<D, F> Core<D, F> {
     /// Everything that is due by the loop's clock becomes ready.
     pub(crate) fn expire(&mut self, now: u64) {
         self.now = now;
+        self.turns += 1;
         while let Some(handle) = self.timers.due(now) {
             match self.timers.get_mut(handle) {
                 Some(&mut Due::Guard(key)) => {

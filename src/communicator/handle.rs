@@ -489,6 +489,20 @@ impl Communicator {
     }
 }
 
+/// # The clock
+impl Communicator {
+    /// The loop's own clock: since the communicator was made, as of the beginning of this turn, so that it costs next
+    /// to nothing and all callbacks of a turn agree. It never jumps.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.core(|core| core.now))
+    }
+
+    /// How many turns there were: to see whether something computed in an earlier callback is still of this turn.
+    pub fn turn_number(&self) -> u64 {
+        self.core(|core| core.turns)
+    }
+}
+
 /// # Other threads, other loops
 impl Communicator {
     /// A handle for other threads.

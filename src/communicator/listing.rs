@@ -4,6 +4,7 @@ use super::key::Key;
 use super::slot::{Phase, Slot};
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// One connection, as [`Communicator::connections`](crate::Communicator::connections) lists it. Its text is one
 /// line for a log.
@@ -30,8 +31,14 @@ pub struct ConnectionInfo {
     pub bytes_out: u64,
     /// Items received.
     pub items_in: u64,
+    /// Input that makes no item yet, in bytes.
+    pub unread: usize,
     /// Output that waits, in bytes.
     pub queued: usize,
+    /// When something was sent last, by [`Communicator::time`](crate::Communicator::time); else when it was added.
+    pub last_sent: Duration,
+    /// Since when output waits of which the other side takes not a byte.
+    pub stalled_since: Option<Duration>,
 }
 
 /// How far a connection is in its life.
@@ -62,7 +69,11 @@ impl ConnectionInfo {
             bytes_in: slot.bytes_in,
             bytes_out: slot.bytes_out,
             items_in: slot.items_in,
+            unread: slot.unread,
             queued: slot.out.len(),
+            last_sent: Duration::from_nanos(slot.told),
+            stalled_since: (slot.stuck && !slot.out.is_empty())
+                .then(|| Duration::from_nanos(slot.stalled_since)),
         }
     }
 }

@@ -132,6 +132,8 @@ pub(crate) struct Slot<D> {
     pub(crate) stalled_since: u64,
     /// When anything was read last; unlike `last_read`, never moved by a timeout.
     pub(crate) heard: u64,
+    /// When anything was written last, in the same way.
+    pub(crate) told: u64,
     pub(crate) linger_until: u64,
     /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
     pub(crate) guard: Option<(Handle, u64)>,
@@ -142,6 +144,8 @@ pub(crate) struct Slot<D> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) items_in: u64,
+    /// Input that makes no item yet, or waits.
+    pub(crate) unread: usize,
     /// The listener that accepted it, and how many a listener has accepted that are still there.
     pub(crate) parent: Option<Key>,
     pub(crate) children: usize,
@@ -190,6 +194,7 @@ impl<D> Slot<D> {
             idle_since: now,
             stalled_since: now,
             heard: 0,
+            told: now,
             linger_until: 0,
             guard: None,
             timers: Vec::new(),
@@ -198,6 +203,7 @@ impl<D> Slot<D> {
             bytes_in: 0,
             bytes_out: 0,
             items_in: 0,
+            unread: 0,
             parent: None,
             children: 0,
             most_children: usize::MAX,

@@ -349,7 +349,12 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
         let cx = Cx::new(turn.communicator, turn.key);
-        self.step(turn, &cx).unwrap_or_else(Outcome::End)
+        let unread = self.held.len();
+        let outcome = self.step(turn, &cx).unwrap_or_else(Outcome::End);
+        if self.held.len() != unread {
+            cx.core(|core| core.set_unread(turn.key, self.held.len()));
+        }
+        outcome
     }
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
