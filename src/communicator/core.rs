@@ -396,12 +396,16 @@ impl<D, F> Core<D, F> {
         self.any(key).is_some_and(|slot| slot.heard == now)
     }
 
-    /// Counts an accepted connection for its listener.
+    /// Counts an accepted connection for its listener, from which it has its settings.
     pub(crate) fn set_parent(&mut self, key: Key, parent: Key) {
-        let listener = self.open(parent).map(|listener| listener.children += 1);
-        if let (Some(()), Some(slot)) = (listener, self.any(key)) {
+        let Some(listener) = self.open(parent) else { return };
+        listener.children += 1;
+        let settings = listener.settings.clone();
+        if let Some(slot) = self.any(key) {
             slot.parent = Some(parent);
+            slot.settings = settings;
         }
+        self.guard(key);
     }
 
     /// Whether a listener may accept one more.

@@ -88,7 +88,8 @@ impl<'a, T: Transport> Incoming<'a, T> {
     }
 
     /// Adds it as a connection, named after its peer, counted for
-    /// [`set_most_clients`](Communicator::set_most_clients).
+    /// [`set_most_clients`](Communicator::set_most_clients). Its limits, budget and timeouts are those of the
+    /// listener: set them there once for all.
     ///
     /// # Errors
     /// When the poll refuses it.

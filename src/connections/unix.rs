@@ -188,6 +188,13 @@ pub struct UnixBound {
     file: (u64, u64),
 }
 
+impl UnixBound {
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Source for UnixBound {
     fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.listener.register(registry, token, interest)

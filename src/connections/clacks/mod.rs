@@ -5,14 +5,18 @@
 
 mod double;
 mod flags;
+mod line;
 mod number;
 mod protocol;
+mod server;
 mod state;
 mod store;
 
 pub use flags::Flags;
+pub use line::{ClacksLines, Line, MAX_LINE};
 pub use number::{Number, Operand, Text};
 pub use protocol::{Command, KeySync, Overhead, Pair, Step};
+pub use server::{Server, ServerLimits};
 pub use state::{
     ClientIndex, Closing, Event, Flow, Now, Output, Peer, Permissions, Settings, State, Traffic, Users, token,
 };

@@ -1,0 +1,165 @@
+//! The lines of the protocol as items.
+
+use crate::codec::{Codec, DecodeError, Decoded, EncodeError};
+use memchr::{memchr, memchr2};
+
+/// The default for the longest line: 16 MiB.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// The protocol's lines: bytes up to LF. Each CR is dropped, wherever it stands; an empty line means nothing and
+/// is skipped. What is sent ends in CR LF.
+///
+/// An item to send is given in parts, so that a line needs not be put together first.
+#[derive(Debug, Clone)]
+pub struct ClacksLines {
+    max: usize,
+    /// So many bytes of the input hold no LF.
+    seen: usize,
+    /// What is read up to the next LF belongs to a line that was too long.
+    skipping: bool,
+    /// For lines with a CR inside.
+    clean: Vec<u8>,
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line, without its end: at least one byte.
+    Line(&'a [u8]),
+    /// A line that is longer than the limit. It is not kept; after it goes on with the next one.
+    TooLong,
+}
+
+impl ClacksLines {
+    /// With a limit of [`MAX_LINE`].
+    pub fn new() -> Self {
+        Self { max: MAX_LINE, seen: 0, skipping: false, clean: Vec::new() }
+    }
+
+    /// Sets the longest line, in bytes without its end; CRs inside count.
+    #[must_use]
+    pub fn max(mut self, bytes: usize) -> Self {
+        self.max = bytes;
+        self
+    }
+}
+
+impl Default for ClacksLines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Codec for ClacksLines {
+    type In<'a> = Line<'a>;
+    type Out<'a> = &'a [&'a [u8]];
+
+    fn decode<'a>(&'a mut self, input: &'a [u8]) -> Result<Decoded<Line<'a>>, DecodeError> {
+        let unseen = input.get(self.seen..).unwrap_or_default();
+        let Some(end) = memchr(b'\n', unseen).map(|at| self.seen + at) else {
+            self.seen = input.len();
+            // One more for the CR before the LF that is still to come.
+            if self.skipping {
+                self.seen = 0;
+                return Ok(if input.is_empty() { Decoded::More } else { Decoded::Skip(input.len()) });
+            }
+            if input.len() > self.max.saturating_add(1) {
+                (self.seen, self.skipping) = (0, true);
+                return Ok(Decoded::Item(Line::TooLong, input.len()));
+            }
+            return Ok(Decoded::More);
+        };
+        self.seen = 0;
+        let used = end + 1;
+        if std::mem::take(&mut self.skipping) {
+            return Ok(Decoded::Skip(used));
+        }
+        let line = &input[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > self.max {
+            return Ok(Decoded::Item(Line::TooLong, used));
+        }
+        let line = if memchr(b'\r', line).is_some() {
+            self.clean.clear();
+            self.clean.extend(line.iter().filter(|&&byte| byte != b'\r'));
+            &self.clean[..]
+        } else {
+            line
+        };
+        Ok(if line.is_empty() { Decoded::Skip(used) } else { Decoded::Item(Line::Line(line), used) })
+    }
+
+    fn encode(parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        for part in parts {
+            out.extend_from_slice(part);
+        }
+        if memchr2(b'\r', b'\n', &out[start..]).is_some() {
+            return Err(EncodeError::invalid("a line can't hold a line end or a carriage return"));
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All items of `input`, given whole and byte by byte.
+    fn check(max: usize, input: &str, expected: &[&str]) {
+        for step in [input.len().max(1), 1, 2, 3] {
+            let mut codec = ClacksLines::new().max(max);
+            let (mut buffer, mut items) = (Vec::new(), Vec::new());
+            for piece in input.as_bytes().chunks(step) {
+                buffer.extend_from_slice(piece);
+                loop {
+                    let used = match codec.decode(&buffer).unwrap() {
+                        Decoded::Item(Line::Line(line), used) => {
+                            items.push(String::from_utf8(line.to_vec()).unwrap());
+                            used
+                        }
+                        Decoded::Item(Line::TooLong, used) => {
+                            items.push("TOO LONG".into());
+                            used
+                        }
+                        Decoded::Skip(used) => used,
+                        Decoded::More => break,
+                    };
+                    assert!(used > 0 && used <= buffer.len());
+                    buffer.drain(..used);
+                    if buffer.is_empty() {
+                        break;
+                    }
+                }
+                assert!(buffer.len() <= max + 2, "{} bytes are kept", buffer.len());
+            }
+            assert_eq!(items, expected, "{input:?} in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn lines_end_at_lf_and_lose_every_cr() {
+        check(9, "a\r\nb\nc\rd\r\n", &["a", "b", "cd"]);
+        check(9, "\r\n\n\r\r\nx\n", &["x"]);
+        check(9, "not ended", &[]);
+        check(9, " \n=\n", &[" ", "="]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_named_once_and_the_next_one_is_read() {
+        check(4, "1234\r\n", &["1234"]);
+        check(4, "12345\r\nnext\n", &["TOO LONG", "next"]);
+        check(4, &format!("{}\n\nnext\n", "x".repeat(1000)), &["TOO LONG", "next"]);
+    }
+
+    #[test]
+    fn parts_become_one_line_and_a_line_end_inside_is_refused() {
+        let mut out = b"kept".to_vec();
+        ClacksLines::encode(&[b"RETRIEVED ", b"x", b"=", b""], &mut out).unwrap();
+        assert_eq!(out, b"keptRETRIEVED x=\r\n");
+        for bad in ["a\nb", "a\rb", "\r\n"] {
+            assert!(ClacksLines::encode(&[b"SET x=", bad.as_bytes()], &mut out).is_err(), "{bad:?}");
+        }
+    }
+}

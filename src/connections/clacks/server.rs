@@ -1,0 +1,412 @@
+//! The server: the protocol's [`State`] on connections of a [`Communicator`].
+
+use super::line::{ClacksLines, Line};
+use super::state::{ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users};
+use super::store::Store;
+use crate::communicator::{
+    Closed, Communicator, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits, SendError, Timeout,
+    Timeouts, TimerId,
+};
+use crate::connections::UnixBind;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+/// A list waits when so much of it is queued, and goes on at [`LIST_GOES_ON`].
+const LIST_WAITS: usize = 256 << 10;
+const LIST_GOES_ON: usize = 64 << 10;
+/// The tag of a session's timer.
+const CHECK: u64 = 0;
+
+/// What a [`Server`] needs to know beside the protocol's own [`Settings`].
+#[derive(Debug, Clone)]
+pub struct ServerLimits {
+    /// The longest line, in bytes without its end. Default: 16 MiB.
+    pub max_line: usize,
+    /// Output that may wait for one client, in bytes; a client for which there is more is closed. Default: 64 MiB.
+    pub max_out_buffer: usize,
+    /// How many clients there may be. One more is told so and closed. Default: 10,000.
+    pub max_clients: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { max_line: super::line::MAX_LINE, max_out_buffer: 64 << 20, max_clients: 10_000 }
+    }
+}
+
+/// A clacks server in a communicator. A cheap handle: clones are the same server.
+///
+/// ```
+/// use eventdispatcher::connections::clacks::{Permissions, Server, ServerLimits, Settings, Store, Users};
+/// use eventdispatcher::{Communicator, UnixBind};
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut users = Users::default();
+/// users.add("admin", "secret", Permissions::ALL);
+/// let communicator = Communicator::new()?;
+/// let server = Server::start(&communicator, Settings::default(), ServerLimits::default(), users, Store::new(None));
+/// server.listen_unix(&communicator, UnixBind::new(folder.path().join("clacks.sock")).mode(0o600))?;
+/// # let stopping = server.clone();
+/// # communicator.after(std::time::Duration::ZERO, move |communicator| stopping.stop(communicator));
+/// communicator.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Server(Rc<RefCell<Service>>);
+
+/// All that the server's connections share.
+struct Service {
+    state: State<Id<ClacksLines>>,
+    limits: ServerLimits,
+    side: Side,
+    listeners: Vec<Key>,
+    /// The times of this turn, and its number.
+    now: (Now, u64),
+    cleaning: Option<TimerId>,
+    stopping: bool,
+    at_end: Option<Box<dyn FnOnce(&Communicator)>>,
+}
+
+/// What the protocol has asked for, to be done when its state is not borrowed any more.
+#[derive(Default)]
+struct Side {
+    shutdown: Option<Duration>,
+    /// Clients that are cut off with output waiting, and how much of it.
+    cut: Vec<(Key, usize)>,
+}
+
+impl Server {
+    /// Makes a server; it needs somewhere to [listen](Self::listen_unix).
+    pub fn start(
+        communicator: &Communicator,
+        settings: Settings,
+        limits: ServerLimits,
+        users: Users,
+        store: Store,
+    ) -> Self {
+        let interval = settings.cache_clean_interval;
+        let server = Self(Rc::new(RefCell::new(Service {
+            state: State::new(settings, users, store),
+            limits,
+            side: Side::default(),
+            listeners: Vec::new(),
+            now: (Now::default(), u64::MAX),
+            cleaning: None,
+            stopping: false,
+            at_end: None,
+        })));
+        let cleaning = server.clone();
+        let timer = communicator.every(interval, move |communicator| cleaning.clean(communicator));
+        server.0.borrow_mut().cleaning = Some(timer);
+        server
+    }
+
+    /// Listens on a Unix socket, which is removed when the server stops.
+    ///
+    /// # Errors
+    /// As [`UnixBind::bind`].
+    pub fn listen_unix(&self, communicator: &Communicator, bind: UnixBind) -> io::Result<Key> {
+        let bound = bind.bind()?;
+        let path = bound.path().to_string_lossy().into_owned();
+        let (server, max_line) = (self.clone(), self.0.borrow().limits.max_line);
+        let listener = communicator.listen(bound, move |client| {
+            let session = Session { server: server.clone(), peer: Peer::Unix, client: None };
+            client.serve(ClacksLines::new().max(max_line), session)?;
+            Ok(())
+        })?;
+        communicator.set_name(listener, &path);
+        self.configure(communicator, listener);
+        self.0.borrow_mut().listeners.push(listener);
+        Ok(listener)
+    }
+
+    /// Sets, once for all clients of a listener, what their connections may hold.
+    fn configure(&self, communicator: &Communicator, listener: Key) {
+        let limits = &self.0.borrow().limits;
+        communicator.set_limits(
+            listener,
+            Limits {
+                input: limits.max_line.saturating_add(64 << 10),
+                output: limits.max_out_buffer,
+                high_water: LIST_WAITS.min(limits.max_out_buffer),
+                low_water: LIST_GOES_ON.min(limits.max_out_buffer),
+            },
+        );
+        // The protocol has rules of its own for idle and stalled clients.
+        communicator.set_timeouts(listener, Timeouts::default());
+    }
+
+    /// Calls `call` when the server has stopped listening and has said goodbye to its clients, while their last bytes are
+    /// on their way.
+    pub fn at_end(&self, call: impl FnOnce(&Communicator) + 'static) {
+        self.0.borrow_mut().at_end = Some(Box::new(call));
+    }
+
+    /// Stops in order: nobody is accepted any more, socket files go, every client gets an empty line and
+    /// `QUIT` and is closed once its output is written.
+    pub fn stop(&self, communicator: &Communicator) {
+        let at_end = {
+            let service = &mut *self.0.borrow_mut();
+            if std::mem::replace(&mut service.stopping, true) {
+                return;
+            }
+            for listener in service.listeners.drain(..) {
+                communicator.remove(listener);
+            }
+            if let Some(timer) = service.cleaning.take() {
+                communicator.cancel(timer);
+            }
+            let Service { state, side, .. } = service;
+            state.disconnect_all(&mut Connections { communicator, side });
+            service.at_end.take()
+        };
+        if let Some(at_end) = at_end {
+            at_end(communicator);
+        }
+    }
+
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.0.borrow().state.clients()
+    }
+
+    /// Forgets what is old, a share of the cache in each turn.
+    fn clean(&self, communicator: &Communicator) {
+        let more = self.with(communicator, |state, now, out| state.clean(now, out));
+        if more {
+            let server = self.clone();
+            let timer = communicator.after(Duration::ZERO, move |communicator| server.clean(communicator));
+            // Cleaning what is there is no reason to keep a loop that ends.
+            if self.0.borrow().stopping {
+                communicator.cancel(timer);
+            }
+        }
+    }
+
+    /// Something happens in the protocol's state, and then what it asked for.
+    fn with<R>(
+        &self,
+        communicator: &Communicator,
+        call: impl FnOnce(&mut State<Id<ClacksLines>>, Now, &mut Connections<'_>) -> R,
+    ) -> R {
+        let (result, shutdown) = {
+            let service = &mut *self.0.borrow_mut();
+            let now = service.now(communicator);
+            let Service { state, side, .. } = service;
+            let result = call(state, now, &mut Connections { communicator, side });
+            (result, service.side.shutdown.take())
+        };
+        if let Some(after) = shutdown {
+            let server = self.clone();
+            communicator.after(after, move |communicator| server.stop(communicator));
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Server")
+    }
+}
+
+impl Service {
+    /// The time, looked at once a turn.
+    fn now(&mut self, communicator: &Communicator) -> Now {
+        let turn = communicator.turn_number();
+        if self.now.1 != turn {
+            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now = Now { unix: since_1970.as_secs_f64(), monotonic: communicator.time() };
+            self.now = (now, turn);
+        }
+        self.now.0
+    }
+}
+
+/// One client.
+struct Session {
+    server: Server,
+    peer: Peer,
+    /// None until it is connected, and when it was turned away.
+    client: Option<ClientIndex>,
+}
+
+impl Session {
+    /// Looks at the client's time limits, and says when to look again.
+    fn check(&self, cx: &Cx<'_, ClacksLines>) {
+        let Some(client) = self.client else { return };
+        let again = self.server.with(cx, |state, now, out| {
+            state.check(client, now, out).map(|at| at.saturating_sub(now.monotonic))
+        });
+        if let Some(after) = again {
+            cx.after(after, CHECK);
+        }
+    }
+
+    fn follow(&self, flow: Flow, cx: &Cx<'_, ClacksLines>) {
+        match flow {
+            Flow::Open => {}
+            Flow::Paused => {
+                cx.read(cx.id(), false);
+            }
+            Flow::Closed => cx.close(),
+        }
+    }
+
+    /// Something that is no line of the protocol: says so, and ends the connection.
+    fn refuse(&self, reason: &[u8], cx: &Cx<'_, ClacksLines>) -> Result<(), HandlerError> {
+        match cx.reply(&[b"OVERHEAD E ", reason]) {
+            Ok(()) | Err(SendError::Gone | SendError::Full { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        cx.close();
+        Ok(())
+    }
+}
+
+impl Handler<ClacksLines> for Session {
+    fn connected(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let (clients, most, stopping) = {
+            let service = self.server.0.borrow();
+            (service.state.clients(), service.limits.max_clients, service.stopping)
+        };
+        if stopping {
+            cx.close();
+            return Ok(());
+        }
+        if clients >= most {
+            log::warn!("a client was turned away: there are {clients} already, as many as maxclients allows");
+            return self.refuse(b"too_many_clients", cx);
+        }
+        let (peer, id) = (self.peer, cx.id());
+        self.client = Some(self.server.with(cx, |state, now, out| state.connected(id, peer, now, out)));
+        self.check(cx);
+        Ok(())
+    }
+
+    fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let Some(client) = self.client else { return Ok(()) };
+        match line {
+            Line::Line(line) => {
+                let flow = self.server.with(cx, |state, now, out| state.line(client, line, now, out));
+                self.follow(flow, cx);
+                Ok(())
+            }
+            Line::TooLong => {
+                log::warn!("connection {}: a line is longer than maxline allows, closed", cx.id());
+                self.refuse(b"line_too_long", cx)
+            }
+        }
+    }
+
+    fn drained(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let Some(client) = self.client else { return Ok(()) };
+        let flow = self.server.with(cx, |state, _, out| state.resume(client, out));
+        if flow == Flow::Open {
+            cx.read(cx.id(), true);
+        }
+        self.follow(flow, cx);
+        Ok(())
+    }
+
+    fn timeout(&mut self, what: Timeout, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        if what == Timeout::Timer(CHECK) {
+            self.check(cx);
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
+        let Some(client) = self.client.take() else { return };
+        let key = cx.id().key();
+        let unsent = {
+            let cut = &mut self.server.0.borrow_mut().side.cut;
+            let at = cut.iter().position(|(cut, _)| *cut == key);
+            at.map(|at| cut.swap_remove(at).1)
+        };
+        // What waits for one that ended in order is still being written.
+        let unsent = unsent.unwrap_or_else(|| {
+            let waits = || cx.connection(key).map_or(0, |connection| connection.queued);
+            if why.is_orderly() { 0 } else { waits() }
+        });
+        self.server.with(cx, |state, _, out| state.disconnected(client, unsent, out));
+    }
+}
+
+/// The server's connections, as the protocol sees them.
+struct Connections<'a> {
+    communicator: &'a Communicator,
+    side: &'a mut Side,
+}
+
+impl Output<Id<ClacksLines>> for Connections<'_> {
+    fn send(&mut self, to: Id<ClacksLines>, line: &[&[u8]]) -> bool {
+        match self.communicator.send(to, line) {
+            Ok(()) | Err(SendError::Gone) => true,
+            Err(SendError::Full { .. }) => false,
+            Err(error) => {
+                // Lines come from lines, which have no line ends: only a name of our own could have one.
+                log::error!("connection {to}: a line was not sent: {error}");
+                true
+            }
+        }
+    }
+
+    fn fan_out(
+        &mut self,
+        to: &[Id<ClacksLines>],
+        except: Option<Id<ClacksLines>>,
+        line: &[&[u8]],
+        refused: &mut Vec<usize>,
+    ) {
+        let others = to.iter().copied().filter(|to| Some(*to) != except);
+        match self.communicator.broadcast(others, line) {
+            Ok(not_taken) => {
+                for (id, error) in not_taken {
+                    if matches!(error, SendError::Full { .. }) {
+                        refused.extend(to.iter().position(|to| *to == id));
+                    }
+                }
+            }
+            Err(error) => log::error!("a line was not sent to {} clients: {error}", to.len()),
+        }
+    }
+
+    fn close(&mut self, who: Id<ClacksLines>, how: Closing) {
+        if how == Closing::Now {
+            let waits = self.communicator.queued_bytes(who);
+            self.side.cut.push((who.key(), waits));
+            self.communicator.set_timeouts(who, Timeouts { linger: Duration::ZERO, ..Timeouts::default() });
+        }
+        self.communicator.close(who);
+    }
+
+    fn has_room(&self, who: Id<ClacksLines>) -> bool {
+        self.communicator.queued_bytes(who) < LIST_WAITS
+    }
+
+    fn traffic(&self, who: Id<ClacksLines>) -> Traffic {
+        let Some(connection) = self.communicator.connection(who) else { return Traffic::default() };
+        Traffic {
+            unsent: connection.queued,
+            unread: connection.unread,
+            last_queued: connection.last_sent,
+            stalled_since: connection.stalled_since,
+        }
+    }
+
+    fn shutdown(&mut self, after: Duration) {
+        self.side.shutdown = Some(after);
+    }
+
+    fn log(&mut self, event: &Event<'_>) {
+        if event.is_normal() {
+            log::info!("{event}");
+        } else {
+            log::warn!("{event}");
+        }
+    }
+}
