@@ -8,4 +8,6 @@ pub use communicator::{
     Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits,
     OnItem, PostError, Remote, SendError, State, Timeout, Timeouts, TimerId, communicator, on_item,
 };
-pub use connections::{Accept, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, unix_pair};
+pub use connections::{
+    Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, unix_pair,
+};

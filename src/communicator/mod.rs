@@ -70,7 +70,7 @@ pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 
 pub(crate) use driver::{Driver, Outcome, Spent, Turn};
-pub(crate) use output::{OutQueue, Written};
+pub(crate) use output::{OutQueue, Spares, Written};
 pub(crate) use slot::Ready;
 
 /// Who says nothing else is called after those with a lower number and before those with a higher one.

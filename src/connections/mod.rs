@@ -1,5 +1,6 @@
 //! Kinds of connections: one file each. How one is added is a method of [`Communicator`](crate::Communicator).
 
+mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
 mod listener;
@@ -9,6 +10,7 @@ mod tcp;
 mod transport;
 mod unix;
 
+pub use blocking::{Blocking, BlockingError};
 pub use listener::{Accept, Incoming};
 pub use signals::Signal;
 pub use tcp::Listening;

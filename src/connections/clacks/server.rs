@@ -67,8 +67,10 @@ struct Service {
     now: (Now, u64),
     cleaning: Option<TimerId>,
     stopping: bool,
-    at_end: Option<Box<dyn FnOnce(&Communicator)>>,
+    at_end: Option<AtEnd>,
 }
+
+type AtEnd = Box<dyn FnOnce(&Communicator)>;
 
 /// What the protocol has asked for, to be done when its state is not borrowed any more.
 #[derive(Default)]

@@ -1,0 +1,260 @@
+//! A stream without a loop: one call at a time, each with a time limit.
+
+use super::transport::Transport;
+use crate::codec::{Codec, DecodeError, Decoded, EncodeError};
+use crate::communicator::{OutQueue, Spares};
+use mio::{Events, Interest, Poll, Token};
+use std::error::Error;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+const CHUNK: usize = 64 << 10;
+
+/// Any codec over any transport, for tools and scripts that need no loop: the same transports, the same codecs.
+///
+/// ```
+/// use eventdispatcher::{Blocking, codec::Lines};
+/// use std::time::Duration;
+///
+/// let (ours, theirs) = eventdispatcher::unix_pair()?;
+/// let soon = Duration::from_secs(5);
+/// let mut a = Blocking::new(ours, Lines::new())?;
+/// let mut b = Blocking::new(theirs, Lines::new())?;
+/// a.send("hello", soon)?;
+/// assert_eq!(b.receive(soon, str::to_owned)?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Blocking<T, C> {
+    transport: T,
+    codec: C,
+    established: bool,
+    held: Vec<u8>,
+    /// How much of `held` was used.
+    used: usize,
+    input_max: usize,
+    out: OutQueue,
+    spares: Spares,
+    poll: Poll,
+    events: Events,
+}
+
+impl<T: Transport, C: Codec> Blocking<T, C> {
+    /// Takes a transport, which may still be connecting.
+    ///
+    /// # Errors
+    /// When the system gives no poll.
+    pub fn new(mut transport: T, codec: C) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        if let Some(source) = transport.source() {
+            poll.registry().register(source, Token(0), Interest::READABLE | Interest::WRITABLE)?;
+        }
+        Ok(Self {
+            transport,
+            codec,
+            established: false,
+            held: Vec::new(),
+            used: 0,
+            input_max: crate::Limits::default().input,
+            out: OutQueue::default(),
+            spares: Spares::default(),
+            poll,
+            events: Events::with_capacity(4),
+        })
+    }
+
+    /// Sets how much input may be buffered without making an item, in bytes; 16 MiB unless set.
+    pub fn set_input_max(&mut self, bytes: usize) {
+        self.input_max = bytes;
+    }
+
+    /// Queues an item, to be written by the next [`flush`](Self::flush), [`send`](Self::send) or
+    /// [`receive`](Self::receive).
+    ///
+    /// # Errors
+    /// When the codec can't express it.
+    pub fn queue(&mut self, item: C::Out<'_>) -> Result<(), BlockingError> {
+        let mut bytes = self.spares.take();
+        let encoded = C::encode(item, &mut bytes).map_err(BlockingError::Encode);
+        if encoded.is_ok() {
+            self.out.push(&bytes, &mut self.spares);
+        }
+        self.spares.give(bytes);
+        encoded
+    }
+
+    /// Queues an item and writes all that is queued.
+    ///
+    /// # Errors
+    /// As [`queue`](Self::queue) and [`flush`](Self::flush).
+    pub fn send(&mut self, item: C::Out<'_>, timeout: Duration) -> Result<(), BlockingError> {
+        self.queue(item)?;
+        self.flush(timeout)
+    }
+
+    /// Writes all that is queued. What comes meanwhile is read, so that two that only send do not wait for each other.
+    ///
+    /// # Errors
+    /// When that takes longer than `timeout` or the connection fails.
+    pub fn flush(&mut self, timeout: Duration) -> Result<(), BlockingError> {
+        let end = Instant::now() + timeout;
+        loop {
+            if self.write()? {
+                return Ok(());
+            }
+            match self.read() {
+                Ok(true) => {}
+                // The answers are for `receive` to deliver; what can't be written shows when writing.
+                Ok(false) | Err(BlockingError::Closed) => self.wait(end)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all that is queued, waits for one item and hands it to `take`.
+    ///
+    /// # Errors
+    /// When that takes longer than `timeout`, the other side has ended the stream, or it fails.
+    pub fn receive<R>(
+        &mut self,
+        timeout: Duration,
+        take: impl FnOnce(C::In<'_>) -> R,
+    ) -> Result<R, BlockingError> {
+        let end = Instant::now() + timeout;
+        let mut take = Some(take);
+        loop {
+            while self.used < self.held.len() {
+                let Self { codec, held, used, .. } = self;
+                let (took, result) = match codec.decode(&held[*used..]).map_err(BlockingError::Decode)? {
+                    Decoded::Item(item, took) => (took, take.take().map(|take| take(item))),
+                    Decoded::Skip(took) => (took, None),
+                    Decoded::More => break,
+                };
+                self.consume(took);
+                if let Some(result) = result {
+                    return Ok(result);
+                }
+            }
+            if self.held.len() - self.used >= self.input_max {
+                return Err(BlockingError::Decode(DecodeError::TooLong { limit: self.input_max }));
+            }
+            let wrote = self.write();
+            match self.read() {
+                Ok(true) => continue,
+                // What was read before is delivered first; only then a failed write counts.
+                Ok(false) => wrote.map(drop)?,
+                Err(error) => return Err(error),
+            }
+            self.wait(end)?;
+        }
+    }
+
+    /// The transport, for what it can do beyond.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    fn consume(&mut self, used: usize) {
+        self.used += used;
+        if self.used >= self.held.len() {
+            self.held.clear();
+            self.used = 0;
+        }
+    }
+
+    /// Whether all is written.
+    fn write(&mut self) -> Result<bool, BlockingError> {
+        if !self.established {
+            match self.transport.establish() {
+                Ok(established) => self.established = established,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(BlockingError::Connect(error)),
+            }
+            if !self.established {
+                return Ok(false);
+            }
+        }
+        let written = self.out.write_to(&mut self.transport, usize::MAX).map_err(BlockingError::Io)?;
+        Ok(!written.blocked)
+    }
+
+    /// Whether anything came.
+    fn read(&mut self) -> Result<bool, BlockingError> {
+        if !self.established {
+            return Ok(false);
+        }
+        if self.used > 0 {
+            self.held.drain(..self.used);
+            self.used = 0;
+        }
+        let kept = self.held.len();
+        self.held.resize(kept + CHUNK, 0);
+        let got = loop {
+            match self.transport.read(&mut self.held[kept..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                got => break got,
+            }
+        };
+        self.held.truncate(kept + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(0) => Err(BlockingError::Closed),
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(BlockingError::Io(error)),
+        }
+    }
+
+    fn wait(&mut self, end: Instant) -> Result<(), BlockingError> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(BlockingError::TimedOut);
+        }
+        match self.poll.poll(&mut self.events, Some(left)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(BlockingError::Io(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a blocking call failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BlockingError {
+    /// It took too long.
+    TimedOut,
+    /// The other side has ended the stream.
+    Closed,
+    /// The connection was never established.
+    Connect(io::Error),
+    /// Reading or writing failed.
+    Io(io::Error),
+    /// What came can't be decoded.
+    Decode(DecodeError),
+    /// The item can't be encoded.
+    Encode(EncodeError),
+}
+
+impl fmt::Display for BlockingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Closed => f.write_str("the other side has closed the connection"),
+            Self::Connect(error) => write!(f, "could not connect: {error}"),
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
+            Self::Decode(error) => write!(f, "bad input: {error}"),
+            Self::Encode(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for BlockingError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::TimedOut | Self::Closed => None,
+            Self::Connect(error) | Self::Io(error) => Some(error),
+            Self::Decode(error) => Some(error),
+            Self::Encode(error) => Some(error),
+        }
+    }
+}
