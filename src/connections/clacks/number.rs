@@ -7,8 +7,6 @@
 use std::fmt::{self, Write as _};
 use std::ops::{Deref, RangeInclusive};
 
-use super::double::magnitude;
-
 /// A counter's exact value: what arithmetic made, of which a [text](Number::text) may show less.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
@@ -214,7 +212,8 @@ impl Text {
 
 /// A text taken apart: sign, digits, point, exponent.
 struct Scan<'a> {
-    text: &'a [u8],
+    /// The unsigned number.
+    digits: &'a [u8],
     kind: Kind,
     negative: bool,
     /// Is there nothing but a number, and space around it?
@@ -238,7 +237,7 @@ enum Kind {
 impl<'a> Scan<'a> {
     fn new(text: &'a [u8]) -> Self {
         if text == b"0 but true" {
-            return Self { text: b"0", kind: Kind::Integer(Some(0)), negative: false, is_all_number: true };
+            return Self { digits: b"0", kind: Kind::Integer(Some(0)), negative: false, is_all_number: true };
         }
         let text = skip_space(text);
         let (negative, text) = match text {
@@ -248,7 +247,8 @@ impl<'a> Scan<'a> {
         };
         let (kind, rest) = kind(text);
         let is_all_number = kind != Kind::Nothing && skip_space(rest).is_empty();
-        Self { text, kind, negative, is_all_number }
+        let digits = text.get(..text.len() - rest.len()).unwrap_or_default();
+        Self { digits, kind, negative, is_all_number }
     }
 
     fn operand(&self) -> Operand {
@@ -256,7 +256,7 @@ impl<'a> Scan<'a> {
             Kind::Nothing => 0.0,
             Kind::Infinity => f64::INFINITY,
             Kind::NotANumber => f64::NAN,
-            _ => magnitude(self.text),
+            _ => magnitude(self.digits),
         };
         let double = if self.negative { -magnitude } else { magnitude };
         let whole = match self.kind {
@@ -264,10 +264,8 @@ impl<'a> Scan<'a> {
             _ if !self.is_all_number => None,
             Kind::Integer(Some(n)) if self.negative => Some(-i128::from(n)),
             Kind::Integer(Some(n)) => Some(i128::from(n)),
-            Kind::Integer(None) | Kind::Exponent if double.fract() == 0.0 => {
-                // The largest double below 2⁶⁴ still joins, 2⁶⁴ itself does not.
-                (double.abs() < 2f64.powi(64)).then_some(double as i128)
-            }
+            // A point keeps a number from being whole, an exponent does not. 2⁶⁴ would round to 2⁶⁴−1.
+            Kind::Exponent if double.fract() == 0.0 && double.abs() < 2f64.powi(64) => Some(double as i128),
             _ => None,
         };
         Operand { whole: whole.filter(|n| INTEGERS.contains(n)), double }
@@ -310,6 +308,11 @@ fn kind(text: &[u8]) -> (Kind, &[u8]) {
     (kind, rest)
 }
 
+/// The nearest double of a text that is digits, point and exponent.
+fn magnitude(text: &[u8]) -> f64 {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 fn integer(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
@@ -325,4 +328,131 @@ fn infinity_or_nan(text: &[u8]) -> (Kind, &[u8]) {
         }
     }
     (Kind::Nothing, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(stored: &str, operator: char, step: &str, expected: &str) {
+        let (value, operand) = (Operand::stored(stored.as_bytes()), Operand::step(step.as_bytes()));
+        let result = match operator {
+            '+' => Number::sum(value, operand),
+            _ => Number::difference(value, operand),
+        };
+        let text = String::from_utf8_lossy(&result.text()).into_owned();
+        assert_eq!(text, expected, "{stored:?} {operator} {step:?}: {result:?}");
+    }
+
+    #[test]
+    fn every_row_of_the_protocol_description_holds() {
+        let zeros = ["", "abc", "12abc", "0x10", "1_000", "1e", "0 but true", "-0", "-0.0", "0.0"];
+        for stored in zeros {
+            check(stored, '+', "0", "0");
+            check(stored, '+', "1", "1");
+        }
+        for (stored, sum) in [
+            (" 5", "5"),
+            ("5 ", "5"),
+            ("+5", "5"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("007", "7"),
+            ("1e3", "1000"),
+            ("inf", "Inf"),
+            ("Infinity", "Inf"),
+            ("-inf", "-Inf"),
+            ("nan", "NaN"),
+            ("1e400", "Inf"),
+            ("-1e400", "-Inf"),
+        ] {
+            check(stored, '+', "0", sum);
+            check("0", '+', stored, sum);
+        }
+        for (step, sum) in [("abc", "0"), ("0x10", "0"), ("--2", "0"), (".", "0"), ("3abc", "3"), (" 5", "5")]
+        {
+            check("0", '+', step, sum);
+        }
+        check("0.1", '+', "0.2", "0.3");
+        check("1", '-', "0.9", "0.1");
+        check("0", '+', "0.333333333333333333", "0.333333333333333");
+        check("1e15", '+', "0", "1000000000000000");
+        check("1e15", '+', "1", "1000000000000001");
+        check("1e16", '+', "1", "10000000000000001");
+        check("999999999999999.5", '+', "0", "1e+15");
+        check("1e15", '+', "0.3", "1e+15");
+        check("1e20", '+', "0", "1e+20");
+        check("1e-5", '+', "0", "1e-05");
+        check("9223372036854775807", '+', "1", "9223372036854775808");
+        check("18446744073709551614", '+', "1", "18446744073709551615");
+        check("18446744073709551615", '+', "1", "1.84467440737096e+19");
+        check("-9223372036854775808", '-', "1", "-9.22337203685478e+18");
+        check("0", '-', "9223372036854775808", "-9223372036854775808");
+        check("0", '-', "18446744073709551615", "-1.84467440737096e+19");
+    }
+
+    #[test]
+    fn doubles_are_kept_exact_between_operations() {
+        let mut value = Operand::ZERO;
+        for _ in 0..10 {
+            value = Number::sum(value, Operand::step(b"0.1")).into();
+        }
+        let result = Number::difference(value, Operand::ONE);
+        assert_eq!(*result.text(), *b"-1.11022302462516e-16");
+    }
+
+    #[test]
+    fn results_are_those_of_the_reference_language() {
+        let vectors = include_str!("../../../tests/data/perl-numbers.txt");
+        let mut checked = 0;
+        for line in vectors.lines().filter(|line| !line.starts_with('#')) {
+            let fields: Vec<String> = line.split('\t').map(|field| field.replace("\\t", "\t")).collect();
+            let mut value = Operand::stored(fields[0].as_bytes());
+            for operation in fields[1..].chunks(3) {
+                let [operator, step, expected] = operation else { panic!("{line}: not in threes") };
+                let step = Operand::step(step.as_bytes());
+                let result = match operator.as_str() {
+                    "+" => Number::sum(value, step),
+                    "-" => Number::difference(value, step),
+                    other => panic!("{line}: no operator: {other}"),
+                };
+                let text = String::from_utf8_lossy(&result.text()).into_owned();
+                assert_eq!(&text, expected, "{line}: {result:?}");
+                value = result.into();
+                checked += 1;
+            }
+        }
+        assert!(checked >= 1000, "only {checked} operations");
+    }
+
+    #[test]
+    fn times_are_numbers_as_a_whole() {
+        for (text, time) in [("4000000000.25", 4000000000.25), ("04000000000", 4e9), ("+4e9", 4e9)] {
+            assert_eq!(Operand::number(text.as_bytes()).map(Operand::to_f64), Some(time), "{text}");
+        }
+        for text in ["", "1x", "U", "1e"] {
+            assert!(Operand::number(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn doubles_show_fifteen_digits() {
+        for (x, text) in [
+            (f64::MIN, "-1.79769313486232e+308"),
+            (-5e-324, "-4.94065645841247e-324"),
+            (-1.23456789012345e-5, "-1.23456789012345e-05"),
+            (-0.000123456789012345, "-0.000123456789012345"),
+            (-0.0, "0"),
+            (100000000000000.5, "100000000000000"),
+            (100000000000001.5, "100000000000002"),
+            (123456.789, "123456.789"),
+            (1e14, "100000000000000"),
+            (1e15, "1e+15"),
+            (1e100, "1e+100"),
+            (10.0, "10"),
+            (0.1 + 0.2, "0.3"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&Number::Float(x).text()), text);
+        }
+    }
 }
