@@ -109,3 +109,42 @@ impl fmt::Debug for Flags {
         write!(f, "Flags({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, shown: &str) {
+        assert_eq!(Flags::parse(text.as_bytes()).to_string(), shown, "{text}");
+    }
+
+    #[test]
+    fn letters_are_shown_in_order_and_once() {
+        check("GNU", "GNU");
+        check("UNG", "GNU");
+        check("GG", "G");
+        check("ZYXWVUTSRQPONMLKJIHGFEDCBA", "ACDEFGILMNOSTU");
+    }
+
+    #[test]
+    fn what_is_no_flag_is_dropped() {
+        check("GX", "G");
+        check("G1!", "G");
+        check("g", "Z");
+        check("X", "Z");
+        check("Z", "Z");
+        check("GZ", "G");
+        check("\u{e4}", "Z");
+        check("", "Z");
+    }
+
+    #[test]
+    fn sets_are_joined_and_taken_apart() {
+        let gnu = Flags::parse(b"GNU");
+        assert_eq!(gnu, Flags::FORWARD | Flags::NO_LOGGING | Flags::RETURN);
+        assert_eq!((gnu - Flags::RETURN).to_string(), "GN");
+        assert!(gnu.contains(Flags::FORWARD | Flags::RETURN));
+        assert!(!gnu.contains(Flags::FORWARD | Flags::AUTH));
+        assert_eq!(format!("{gnu:?}"), "Flags(GNU)");
+    }
+}

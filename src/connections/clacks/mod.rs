@@ -8,6 +8,7 @@ mod line;
 mod number;
 mod protocol;
 mod server;
+mod server_line;
 mod state;
 mod store;
 
@@ -16,6 +17,7 @@ pub use line::{ClacksLines, Line, MAX_LINE};
 pub use number::{Number, Operand, Text};
 pub use protocol::{Command, KeySync, Overhead, Pair, Step};
 pub use server::{Server, ServerLimits};
+pub use server_line::{ServerLine, client_fields};
 pub use state::{
     ClientIndex, Closing, Event, Flow, Now, Output, Peer, Permissions, Settings, State, Traffic, Users, token,
 };

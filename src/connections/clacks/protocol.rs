@@ -121,9 +121,9 @@ impl<'a> Command<'a> {
             return None;
         }
         Some(match word.len() {
-            3 if word == b"SET" => Self::Set(pair(argument)?),
+            3 if word == b"SET" => Self::Set(Pair::parse(argument)?),
             5 => match word {
-                b"STORE" => Self::Store(pair(argument)?),
+                b"STORE" => Self::Store(Pair::parse(argument)?),
                 b"FLUSH" => Self::Flush(argument),
                 _ => return None,
             },
@@ -150,7 +150,7 @@ impl<'a> Command<'a> {
                 b"DECREMENT" => Self::Decrement(Step::parse(argument)?),
                 _ => return None,
             },
-            11 if word == b"SETANDSTORE" => Self::SetAndStore(pair(argument)?),
+            11 if word == b"SETANDSTORE" => Self::SetAndStore(Pair::parse(argument)?),
             16 if word == b"CLIENTDISCONNECT" => Self::ClientDisconnect(argument),
             _ => return None,
         })
@@ -171,6 +171,14 @@ impl<'a> Command<'a> {
             b"UNMONITOR" => Self::Unmonitor,
             _ => return None,
         })
+    }
+}
+
+impl<'a> Pair<'a> {
+    /// `name=value`, split at the first `=` that has a name before it.
+    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+        let at = 1 + memchr(b'=', text.get(1..)?)?;
+        Some(Self { name: text.get(..at)?, value: text.get(at + 1..)? })
     }
 }
 
@@ -199,7 +207,7 @@ impl<'a> KeySync<'a> {
         let (cache_time, rest) = split_at_byte(argument, b' ')?;
         let (access_time, rest) = split_at_byte(rest, b' ')?;
         let (mode, rest) = split_at_byte(rest, b' ')?;
-        let Pair { name: key, value } = pair(rest)?;
+        let Pair { name: key, value } = Pair::parse(rest)?;
         if mode.is_empty() {
             return None;
         }
@@ -220,18 +228,149 @@ fn time(text: &[u8]) -> Option<f64> {
 }
 
 /// The word before the first space, and what follows that. No word of the protocol is longer than 16 bytes.
-fn split_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = line.iter().take(17).position(|&b| b == b' ')?;
     Some((line.get(..at)?, line.get(at + 1..)?))
 }
 
-fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr(byte, text)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// `name=value`, split at the first `=` that has a name before it.
-fn pair(text: &[u8]) -> Option<Pair<'_>> {
-    let at = 1 + memchr(b'=', text.get(1..)?)?;
-    Some(Pair { name: text.get(..at)?, value: text.get(at + 1..)? })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Command<'_>) {
+        assert_eq!(Command::parse(line.as_bytes()), expected, "{line}");
+    }
+
+    fn pair<'a>(name: &'a str, value: &'a str) -> Pair<'a> {
+        Pair { name: name.as_bytes(), value: value.as_bytes() }
+    }
+
+    fn step<'a>(key: &'a str, step: Option<&'a str>) -> Step<'a> {
+        Step { key: key.as_bytes(), step: step.map(str::as_bytes) }
+    }
+
+    fn overhead<'a>(flags: &str, value: &'a str) -> Command<'a> {
+        Command::Overhead(Overhead { flags: Flags::parse(flags.as_bytes()), value: value.as_bytes() })
+    }
+
+    #[test]
+    fn commands_are_taken_apart() {
+        check("NOTIFY two words", Command::Notify(b"two words"));
+        check("SET name=", Command::Set(pair("name", "")));
+        check("SET name=a=b c", Command::Set(pair("name", "a=b c")));
+        check("LISTEN eq=sign", Command::Listen(b"eq=sign"));
+        check("UNLISTEN x", Command::Unlisten(b"x"));
+        check("STORE ==x", Command::Store(pair("=", "x")));
+        check("STORE a b=  two  ", Command::Store(pair("a b", "  two  ")));
+        check("SETANDSTORE  =v", Command::SetAndStore(pair(" ", "v")));
+        check("RETRIEVE  x", Command::Retrieve(b" x"));
+        check("REMOVE x", Command::Remove(b"x"));
+        check("KEYLIST", Command::KeyList);
+        check("CLEARCACHE", Command::ClearCache);
+        check("FLUSH a b  c", Command::Flush(b"a b  c"));
+        check("FLUSHED x", Command::Flushed(b"x"));
+        check("PING", Command::Ping);
+        check("NOPING", Command::NoPing);
+        check("MONITOR", Command::Monitor);
+        check("UNMONITOR", Command::Unmonitor);
+        check("CLIENTLIST", Command::ClientList);
+        check("CLIENTDISCONNECT a:1:2", Command::ClientDisconnect(b"a:1:2"));
+        check("QUIT", Command::Quit);
+        check("TIMEOUT", Command::Timeout);
+        check("NOP", Command::Nop);
+        check("CLACKS me 1.0", Command::Clacks(b"me 1.0"));
+        check("OVERHEAD GNU Terry Pratchett", overhead("GNU", "Terry Pratchett"));
+        check("OVERHEAD M  ", overhead("M", " "));
+    }
+
+    #[test]
+    fn a_step_is_what_follows_the_last_equals_sign_with_a_key_before_it() {
+        check("INCREMENT n", Command::Increment(step("n", None)));
+        check("DECREMENT n=3", Command::Decrement(step("n", Some("3"))));
+        check("INCREMENT a=b=3", Command::Increment(step("a=b", Some("3"))));
+        check("INCREMENT ==5", Command::Increment(step("=", Some("5"))));
+        check("INCREMENT =", Command::Increment(step("=", None)));
+        check("INCREMENT =5", Command::Increment(step("=5", None)));
+        for line in ["INCREMENT n=", "DECREMENT f==", "INCREMENT "] {
+            check(line, Command::Unknown(line.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_unknown() {
+        for line in [
+            "",
+            " ",
+            "=",
+            "?",
+            "FOO",
+            "FOO bar baz",
+            "store x=1",
+            " STORE x=1",
+            "STORE\tx=1",
+            "STORE",
+            "STORE ",
+            "STORE x",
+            "STORE =x",
+            "STORE =",
+            "SETANDSTORE =",
+            "RETRIEVE",
+            "RETRIEVE ",
+            "REMOVE ",
+            "LISTEN ",
+            "NOTIFY",
+            "FLUSH ",
+            "FLUSHx",
+            "CLACKS ",
+            "CLEARCACHEX",
+            "CLEARCACHE ",
+            "QUITTING now",
+            "QUIT ",
+            "PING x",
+            "CLIENTDISCONNECT ",
+            "CLIENTDISCONNECTED x",
+            "OVERHEAD",
+            "OVERHEAD ",
+            "OVERHEAD M",
+            "OVERHEAD M ",
+            "OVERHEAD  x",
+            "RETRIEVED x=1",
+            "DEBUG x=y",
+            "\0",
+            "a word that goes on for longer than any word of the protocol does",
+        ] {
+            check(line, Command::Unknown(line.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_keysync_has_two_times_and_a_mode() {
+        let entry = |cache_time, access_time, deleted, key, value| {
+            Command::KeySync(KeySync { cache_time, access_time, deleted, key, value })
+        };
+        check("KEYSYNC 1.25 0 U k=v=w", entry(1.25, 0.0, false, b"k", b"v=w"));
+        check("KEYSYNC 4e9 +5 S a b=", entry(4e9, 5.0, false, b"a b", b""));
+        check("KEYSYNC 07 0 D ==REMOVED", entry(7.0, 0.0, true, b"=", b"REMOVED"));
+        for line in [
+            "KEYSYNC",
+            "KEYSYNC ",
+            "KEYSYNC 1 1 U",
+            "KEYSYNC 1 1 U ",
+            "KEYSYNC 1 U x=1",
+            "KEYSYNC 1 1 U x",
+            "KEYSYNC 1 1 U =x",
+            "KEYSYNC 1 1  x=1",
+            "KEYSYNC 1  U x=1",
+            "KEYSYNC nan 1 U x=1",
+            "KEYSYNC 1 1e999 U x=1",
+            "KEYSYNC abc 1 U x=1",
+        ] {
+            check(line, Command::Unknown(line.as_bytes()));
+        }
+    }
 }
