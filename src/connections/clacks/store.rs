@@ -215,7 +215,7 @@ impl Store {
         range.map(|(key, &slot)| (&**key, &self.entries[slot]))
     }
 
-    /// Looks at the next `budget` entries, in byte order, and forgets those that `retention` does not keep:
+    /// Looks at the next `budget` entries (one at least), in byte order, and forgets those that `retention` does not keep:
     /// `visit` is told of each. Says whether the end was reached; the sweep then stands at the start again.
     pub fn sweep(
         &mut self,
@@ -228,7 +228,7 @@ impl Store {
         let start = sweep.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut range = self.order.range::<[u8], _>((start, Bound::Unbounded));
         let mut last = None;
-        for (key, &slot) in range.by_ref().take(budget) {
+        for (key, &slot) in range.by_ref().take(budget.max(1)) {
             last = Some(key);
             match self.entries[slot].purge(retention) {
                 Some(why) => doomed.push((key.clone(), slot, why)),
@@ -277,6 +277,25 @@ impl Store {
     /// What is here must be saved.
     pub fn mark_dirty(&mut self) {
         self.dirty = true;
+    }
+
+    /// Whether the tables and counts agree with each other.
+    ///
+    /// # Panics
+    /// When they do not: for tests.
+    pub fn check_invariants(&self) {
+        assert_eq!(self.by_key.len(), self.entries.len());
+        assert_eq!(self.order.len(), self.entries.len());
+        for (key, slot) in &self.order {
+            assert_eq!(self.by_key.get(key), Some(slot), "{key:?}");
+            let entry = &self.entries[*slot];
+            assert!(!entry.deleted || entry.value.is_empty() && entry.number.is_none(), "{key:?}: {entry:?}");
+        }
+        let tombstones = self.entries.iter().filter(|(_, entry)| entry.deleted).count();
+        assert_eq!(self.tombstones, tombstones);
+        let values: usize = self.entries.iter().map(|(_, entry)| entry.value.capacity()).sum();
+        let keys: usize = self.order.keys().map(|key| key.len()).sum();
+        assert_eq!(self.bytes, keys + values + ENTRY_COST * self.entries.len());
     }
 
     /// The key's slot, a new one if need be, with room for a value of so many bytes.
@@ -346,5 +365,332 @@ impl Store {
         self.tombstones -= usize::from(entry.deleted);
         self.bytes -= ENTRY_COST + key.len() + entry.value.capacity();
         self.dirty = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value<'a>(store: &'a Store, key: &str) -> Option<&'a [u8]> {
+        store.get(key.as_bytes()).filter(|entry| !entry.deleted).map(|entry| &*entry.value)
+    }
+
+    fn keys(store: &Store) -> Vec<String> {
+        store.keys_from(None).map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+    }
+
+    fn filled(keys: &[&str], time: f64) -> Store {
+        let mut store = Store::default();
+        for key in keys {
+            store.store(key.as_bytes(), b"v", time).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn keys_are_listed_in_byte_order_and_from_any_place() {
+        let mut store = filled(&["b", "a", "B", "10", "9", "a::b", "\u{e4}", "a b", "gone"], 1.0);
+        store.remove(b"gone", 2.0).unwrap();
+        assert_eq!(keys(&store), ["10", "9", "B", "a", "a b", "a::b", "b", "\u{e4}"]);
+        let from = |after: &[u8]| store.keys_from(Some(after)).next().map(<[u8]>::to_vec);
+        assert_eq!(from(b"a"), Some(b"a b".to_vec()));
+        assert_eq!(from(b"a c"), Some(b"a::b".to_vec()), "also behind a key that is not there");
+        assert_eq!(from("\u{e4}".as_bytes()), None);
+    }
+
+    #[test]
+    fn a_removed_key_is_a_tombstone_until_it_is_stored_again() {
+        let mut store = filled(&["k"], 1.0);
+        store.remove(b"k", 2.0).unwrap();
+        store.remove(b"new", 2.0).unwrap();
+        assert_eq!(store.retrieve(b"k", 3.0), None);
+        assert_eq!(store.get(b"k"), Some(&Entry::tombstone(2.0, 2.0)));
+        assert_eq!((store.live(), store.tombstones()), (0, 2));
+        store.increment(b"k", Operand::ONE, 4.0).unwrap();
+        assert_eq!(store.retrieve(b"k", 5.0), Some(&b"1"[..]));
+        assert_eq!((store.live(), store.tombstones()), (1, 1));
+        store.check_invariants();
+    }
+
+    #[test]
+    fn retrieving_refreshes_the_access_time_only() {
+        let mut store = filled(&["k"], 1.0);
+        assert_eq!(store.retrieve(b"k", 5.0), Some(&b"v"[..]));
+        assert_eq!(store.retrieve(b"other", 5.0), None);
+        let entry = store.get(b"k").unwrap();
+        assert_eq!((entry.cache_time, entry.access_time), (1.0, 5.0));
+    }
+
+    #[test]
+    fn a_counter_is_exact_until_its_text_is_stored() {
+        let mut store = Store::default();
+        for _ in 0..10 {
+            store.increment(b"n", Operand::step(b"0.1"), 1.0).unwrap();
+        }
+        assert_eq!(value(&store, "n"), Some(&b"1"[..]));
+        store.decrement(b"n", Operand::ONE, 1.0).unwrap();
+        assert_eq!(value(&store, "n"), Some(&b"-1.11022302462516e-16"[..]));
+        store.store(b"n", b"1", 1.0).unwrap();
+        store.decrement(b"n", Operand::ONE, 1.0).unwrap();
+        assert_eq!(value(&store, "n"), Some(&b"0"[..]));
+    }
+
+    #[test]
+    fn an_update_that_fits_keeps_the_buffer() {
+        let mut store = Store::default();
+        store.store(b"k", &[b'x'; 1000], 1.0).unwrap();
+        let buffer = store.get(b"k").unwrap().value.as_ptr();
+        for len in [1, 1000, 0, 500] {
+            store.store(b"k", &vec![b'y'; len], 1.0).unwrap();
+            let entry = store.get(b"k").unwrap();
+            assert_eq!((entry.value.len(), entry.value.as_ptr()), (len, buffer));
+        }
+    }
+
+    /// Which of two entries of one key, by their times and modes, is there after a merge.
+    fn check_merge(own: Option<(f64, bool)>, theirs: (f64, bool), offset: f64, taken: bool) {
+        let mut store = Store::default();
+        if let Some((time, deleted)) = own {
+            let own =
+                if deleted { Entry::tombstone(time, 0.0) } else { Entry::new(b"own".to_vec(), time, 1.0) };
+            store.load(b"k", own);
+        }
+        let (cache_time, deleted) = theirs;
+        let entry = KeySync { cache_time, access_time: 7.0, deleted, key: b"k", value: b"theirs" };
+        assert_eq!(store.merge(&entry, offset), Ok(taken), "{own:?} {theirs:?} {offset}");
+        assert_eq!(store.is_dirty(), taken);
+        let own = store.get(b"k").unwrap();
+        let expected = if deleted {
+            Entry::tombstone(cache_time + offset, 7.0 + offset)
+        } else {
+            Entry::new(b"theirs".to_vec(), cache_time + offset, 7.0 + offset)
+        };
+        assert_eq!(*own == expected, taken, "{own:?}");
+        store.check_invariants();
+    }
+
+    #[test]
+    fn of_two_entries_the_newer_one_wins_and_an_equal_one_stays() {
+        check_merge(None, (5.0, false), 0.0, true);
+        check_merge(None, (5.0, true), 0.0, true);
+        check_merge(Some((4.0, false)), (5.0, false), 0.0, true);
+        check_merge(Some((5.0, false)), (5.0, false), 0.0, false);
+        check_merge(Some((5.5, false)), (5.0, false), 0.0, false);
+        check_merge(Some((4.0, false)), (5.0, true), 0.0, true);
+        check_merge(Some((5.0, false)), (5.0, true), 0.0, false);
+        check_merge(Some((4.0, true)), (5.0, false), 0.0, true);
+        check_merge(Some((6.0, true)), (5.0, false), 0.0, false);
+        check_merge(Some((6.0, true)), (5.0, false), 1.5, true);
+        check_merge(Some((4.0, false)), (5.0, false), -1.5, false);
+    }
+
+    #[test]
+    fn an_access_time_of_0_has_no_offset() {
+        let mut store = Store::default();
+        let entry = KeySync { cache_time: 5.0, access_time: 0.0, deleted: false, key: b"k", value: b"v" };
+        assert_eq!(store.merge(&entry, 100.0), Ok(true));
+        assert_eq!(store.get(b"k"), Some(&Entry::new(b"v".to_vec(), 105.0, 0.0)));
+    }
+
+    #[test]
+    fn a_sweep_goes_in_key_order_and_in_pieces() {
+        let mut store = filled(&["d", "b", "a", "e", "c"], 10.0);
+        store.remove(b"b", 10.0).unwrap();
+        store.remove(b"d", 20.0).unwrap();
+        store.retrieve(b"a", 20.0).unwrap();
+        store.mark_clean();
+        let retention = Retention { stale_before: 15.0, deleted_before: 15.0 };
+        let mut sweep = Sweep::default();
+        let mut purged = Vec::new();
+        let mut pieces = 0;
+        loop {
+            pieces += 1;
+            let visit = |key: &[u8], why| purged.push((String::from_utf8_lossy(key).into_owned(), why));
+            if store.sweep(&mut sweep, 2, &retention, visit) {
+                break;
+            }
+        }
+        let of = |key: &str, why| (key.to_owned(), why);
+        assert_eq!(purged, [of("b", Purged::Deleted), of("c", Purged::Stale), of("e", Purged::Stale)]);
+        assert_eq!(pieces, 3);
+        assert!(store.is_dirty());
+        assert_eq!(keys(&store), ["a"]);
+        assert_eq!(store.tombstones(), 1);
+        store.check_invariants();
+    }
+
+    #[test]
+    fn a_sweep_gives_back_memory_that_a_value_no_longer_needs() {
+        let mut store = Store::default();
+        store.store(b"k", &[b'x'; 100_000], 1.0).unwrap();
+        store.store(b"k", b"x", 1.0).unwrap();
+        assert!(store.bytes() > 100_000);
+        store.mark_clean();
+        let retention = Retention { stale_before: 0.0, deleted_before: 0.0 };
+        assert!(store.sweep(&mut Sweep::default(), 10, &retention, |_, _| {}));
+        assert!(store.bytes() < 1000);
+        assert!(!store.is_dirty());
+        store.check_invariants();
+    }
+
+    #[test]
+    fn a_full_cache_refuses_what_would_make_it_larger() {
+        let mut store = Store::new(Some(2 * (ENTRY_COST + 100)));
+        store.store(b"a", b"1", 1.0).unwrap();
+        store.store(b"b", b"1", 1.0).unwrap();
+        let before = store.bytes();
+        assert_eq!(store.store(b"c", b"1", 2.0), Err(Full));
+        assert_eq!(store.remove(b"c", 2.0), Err(Full));
+        assert_eq!(store.increment(b"c", Operand::ONE, 2.0), Err(Full));
+        assert_eq!(store.store(b"a", &[b'x'; 500], 2.0), Err(Full));
+        assert_eq!((store.bytes(), value(&store, "a")), (before, Some(&b"1"[..])));
+        assert_eq!(store.store(b"a", &[b'x'; 50], 2.0), Ok(()));
+        assert_eq!(store.increment(b"b", Operand::ONE, 2.0), Ok(()));
+        store.check_invariants();
+        store.clear();
+        assert_eq!(store.store(b"c", b"1", 2.0), Ok(()), "an emptied one takes again");
+        assert_eq!(store.bytes_max, Some(2 * (ENTRY_COST + 100)));
+    }
+
+    #[test]
+    fn what_changes_an_entry_makes_the_cache_dirty() {
+        let check = |what: &str, dirty: bool, change: &dyn Fn(&mut Store)| {
+            let mut store = filled(&["k"], 1.0);
+            store.mark_clean();
+            change(&mut store);
+            assert_eq!(store.is_dirty(), dirty, "{what}");
+        };
+        check("store", true, &|s| s.store(b"k", b"w", 2.0).unwrap());
+        check("retrieve", true, &|s| drop(s.retrieve(b"k", 2.0).map(<[u8]>::to_vec)));
+        check("retrieve nothing", false, &|s| drop(s.retrieve(b"x", 2.0).map(<[u8]>::to_vec)));
+        check("remove", true, &|s| s.remove(b"x", 2.0).unwrap());
+        check("increment", true, &|s| s.increment(b"k", Operand::ONE, 2.0).unwrap());
+        check("clear", true, &Store::clear);
+        check("load", false, &|s| s.load(b"l", Entry::new(b"v".to_vec(), 1.0, 1.0)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Store(Vec<u8>, Vec<u8>),
+        Retrieve(Vec<u8>),
+        Remove(Vec<u8>),
+        Increment(Vec<u8>, Vec<u8>),
+        Decrement(Vec<u8>, Vec<u8>),
+        Merge(Vec<u8>, Vec<u8>, u8, bool, i8),
+        Sweep(usize, u8, u8),
+        Clear,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let key = || vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0u8), Just(255u8)], 1..3);
+        let value = || prop_oneof![vec(any::<u8>(), 0..40), "[0-9]{1,3}".prop_map(String::into_bytes)];
+        prop_oneof![
+            6 => (key(), value()).prop_map(|(k, v)| Step::Store(k, v)),
+            3 => key().prop_map(Step::Retrieve),
+            3 => key().prop_map(Step::Remove),
+            3 => (key(), value()).prop_map(|(k, v)| Step::Increment(k, v)),
+            3 => (key(), value()).prop_map(|(k, v)| Step::Decrement(k, v)),
+            6 => (key(), value(), any::<u8>(), any::<bool>(), any::<i8>())
+                .prop_map(|(k, v, t, d, o)| Step::Merge(k, v, t, d, o)),
+            3 => (0usize..5, 0u8..100, 0u8..100).prop_map(|(b, s, d)| Step::Sweep(b, s, d)),
+            1 => Just(Step::Clear),
+        ]
+    }
+
+    /// The cache as anybody would write it first.
+    #[derive(Default)]
+    struct Model(BTreeMap<Vec<u8>, Entry>);
+
+    impl Model {
+        fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) {
+            let number = result(self.0.get(key).map_or(Operand::ZERO, Entry::operand));
+            let mut entry = Entry::new(number.text().to_vec(), now, now);
+            entry.number = Some(number);
+            self.0.insert(key.to_vec(), entry);
+        }
+
+        fn merge(&mut self, key: &[u8], entry: Entry) {
+            if self.0.get(key).is_none_or(|own| own.cache_time < entry.cache_time) {
+                self.0.insert(key.to_vec(), entry);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_cache_does_what_a_sorted_map_does(steps in vec(any_step(), 1..80)) {
+            let mut store = Store::default();
+            let mut model = Model::default();
+            let mut sweep = Sweep::default();
+            for (now, step) in (1u32..).zip(&steps) {
+                let now = f64::from(now);
+                match step {
+                    Step::Store(key, value) => {
+                        store.store(key, value, now).unwrap();
+                        model.0.insert(key.clone(), Entry::new(value.clone(), now, now));
+                    }
+                    Step::Retrieve(key) => {
+                        let entry = model.0.get_mut(key).filter(|entry| !entry.deleted);
+                        let value = entry.map(|entry| {
+                            entry.access_time = now;
+                            &*entry.value
+                        });
+                        prop_assert_eq!(store.retrieve(key, now), value);
+                    }
+                    Step::Remove(key) => {
+                        store.remove(key, now).unwrap();
+                        model.0.insert(key.clone(), Entry::tombstone(now, now));
+                    }
+                    Step::Increment(key, step) => {
+                        store.increment(key, Operand::step(step), now).unwrap();
+                        model.count(key, now, |value| Number::sum(value, Operand::step(step)));
+                    }
+                    Step::Decrement(key, step) => {
+                        store.decrement(key, Operand::step(step), now).unwrap();
+                        model.count(key, now, |value| Number::difference(value, Operand::step(step)));
+                    }
+                    Step::Merge(key, value, time, deleted, offset) => {
+                        let (time, offset, deleted) = (f64::from(*time), f64::from(*offset), *deleted);
+                        let entry = KeySync { cache_time: time, access_time: time, deleted, key, value };
+                        store.merge(&entry, offset).unwrap();
+                        let access_time = if time == 0.0 { 0.0 } else { time + offset };
+                        model.merge(key, match deleted {
+                            true => Entry::tombstone(time + offset, access_time),
+                            false => Entry::new(value.clone(), time + offset, access_time),
+                        });
+                    }
+                    Step::Sweep(budget, stale, deleted) => {
+                        let retention = Retention { stale_before: now - f64::from(*stale), deleted_before: now - f64::from(*deleted) };
+                        let after = sweep.after.clone();
+                        let mut purged = Vec::new();
+                        let done = store.sweep(&mut sweep, *budget, &retention, |key, why| purged.push((key.to_vec(), why)));
+                        let behind: Vec<_> = model.0.keys().filter(|key| after.as_ref().is_none_or(|after| ***key > **after)).cloned().collect();
+                        let budget = (*budget).max(1);
+                        prop_assert_eq!(done, behind.len() <= budget);
+                        let mut expected = Vec::new();
+                        for key in behind.into_iter().take(budget) {
+                            if let Some(why) = model.0[&key].purge(&retention) {
+                                model.0.remove(&key);
+                                expected.push((key, why));
+                            }
+                        }
+                        prop_assert_eq!(purged, expected);
+                    }
+                    Step::Clear => {
+                        store.clear();
+                        model.0.clear();
+                    }
+                }
+                store.check_invariants();
+                let same = store.entries_from(None).eq(model.0.iter().map(|(key, entry)| (&**key, entry)));
+                prop_assert!(same, "{store:?}");
+                let live: Vec<_> = model.0.iter().filter(|(_, entry)| !entry.deleted).map(|(key, _)| &**key).collect();
+                prop_assert_eq!(store.keys_from(None).collect::<Vec<_>>(), live);
+            }
+        }
     }
 }
