@@ -3,6 +3,7 @@
 //! The files here are functions of what they are given: a [`Command`] is what a line says, a [`Store`] is the cache,
 //! a [`State`] is what the server knows and does. Sockets, clocks and queues are behind [`Output`] and [`Now`].
 
+pub mod client;
 mod flags;
 mod line;
 mod number;

@@ -1,0 +1,427 @@
+//! A client for scripts and tools: one call at a time.
+
+use super::super::flags::Flags;
+use super::super::line::{ClacksLines, Line};
+use super::super::server_line::ServerLine;
+use super::command::CommandLine;
+use super::error::ClientError;
+use super::event::{ClientInfo, Event, text};
+use super::login::Login;
+use crate::connections::{Blocking, Transport};
+use mio::net::UnixStream;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// As many events wait at most while requests are answered; more is a failure, not a growing heap.
+const MOST_EVENTS: usize = 1 << 16;
+/// What a server may take to answer, unless set.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to a clacks server, one call at a time. Each command returns when the server has carried it out, with its
+/// refusal if it refused.
+///
+/// It sends no `PING` by itself: a program that keeps a connection calls [`ping`](Self::ping) at least every two minutes, or
+/// [`no_ping`](Self::no_ping) once.
+pub struct BlockingClient {
+    connection: Blocking<Box<dyn Transport>, ClacksLines>,
+    timeout: Duration,
+    server: String,
+    serial: u64,
+    events: VecDeque<Event>,
+}
+
+impl fmt::Debug for BlockingClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingClient").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// What a line was.
+enum Came {
+    Event,
+    /// The request with this id is done.
+    Done,
+    Other,
+}
+
+impl BlockingClient {
+    /// Connects to a server's socket file and logs in.
+    ///
+    /// # Errors
+    /// When nobody answers there, in 30 seconds, or the login fails.
+    pub fn connect_unix(path: impl AsRef<Path>, login: &Login) -> Result<Self, ClientError> {
+        let path = path.as_ref();
+        let stream = UnixStream::connect(path).map_err(|error| {
+            ClientError::Connect(io::Error::new(
+                error.kind(),
+                format!("can't connect to {}: {error}", path.display()),
+            ))
+        })?;
+        Self::over(stream, login, TIMEOUT)
+    }
+
+    /// Logs in over any transport. `timeout` is for the login, and for each request after it.
+    ///
+    /// # Errors
+    /// When there is no answer in time, or the login fails.
+    pub fn over(transport: impl Transport, login: &Login, timeout: Duration) -> Result<Self, ClientError> {
+        let transport: Box<dyn Transport> = Box::new(transport);
+        let connection = Blocking::new(transport, ClacksLines::new()).map_err(ClientError::Connect)?;
+        let mut client =
+            Self { connection, timeout, server: String::new(), serial: 0, events: VecDeque::new() };
+        client.log_in(login)?;
+        Ok(client)
+    }
+
+    fn log_in(&mut self, login: &Login) -> Result<(), ClientError> {
+        self.connection.queue(&[b"CLACKS ", login.name()])?;
+        self.connection.queue(&[b"OVERHEAD A ", login.token().as_bytes()])?;
+        let end = Instant::now() + self.timeout;
+        let mut server = None;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let step = self.connection.receive(left, |line| match line {
+                Line::TooLong => Err(ClientError::NotClacks("a line without end".into())),
+                Line::Line(line) => match ServerLine::parse(line) {
+                    ServerLine::Clacks(name) => Ok(Some(text(name))),
+                    ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => Ok(None),
+                    ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_FAILED) => {
+                        Err(ClientError::LoginFailed)
+                    }
+                    ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::ERROR) => {
+                        Err(ClientError::Refused(text(overhead.value)))
+                    }
+                    ServerLine::Overhead(_) | ServerLine::Nop => Ok(Some(String::new())),
+                    ServerLine::Quit => Err(ClientError::Quit),
+                    _ => Err(ClientError::NotClacks(text(line))),
+                },
+            })??;
+            match step {
+                Some(name) if name.is_empty() => {}
+                Some(name) => server = Some(name),
+                None => {
+                    self.server = server.unwrap_or_default();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sets how long each request may take; 30 s unless set.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// The server's name and version, from its greeting.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    // ---- signals --------------------------------------------------------------------------------
+
+    /// Sends a signal without a value to everybody else who listens to `name`.
+    ///
+    /// # Errors
+    /// When the server refuses it or does not answer. So for all commands below.
+    pub fn notify(&mut self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::named("NOTIFY", name)?)
+    }
+
+    /// Sends a signal with a value to everybody else who listens to `name`.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::pair("SET", name, value)?)
+    }
+
+    /// Listens to a name: its signals come as [events](Self::next_event).
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn listen(&mut self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::named("LISTEN", name)?)
+    }
+
+    /// Listens to a name no more.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn unlisten(&mut self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::named("UNLISTEN", name)?)
+    }
+
+    // ---- the cache ------------------------------------------------------------------------------
+
+    /// Keeps a value.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn store(&mut self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::pair("STORE", key, value)?)
+    }
+
+    /// Keeps a value and signals it to everybody else who listens.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set_and_store(&mut self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::pair("SETANDSTORE", key, value)?)
+    }
+
+    /// The value of a key; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn retrieve(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ClientError> {
+        let command = CommandLine::named("RETRIEVE", key)?;
+        let mut value = None;
+        self.request(command, |line| {
+            let found = line.strip_prefix(b"RETRIEVED ").and_then(|rest| rest.strip_prefix(key));
+            if let Some(found) = found.and_then(|rest| rest.strip_prefix(b"=")) {
+                value = Some(found.to_vec());
+            }
+        })?;
+        Ok(value)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn remove(&mut self, key: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::named("REMOVE", key)?)
+    }
+
+    /// Adds `step`, 1 if `None`, to a number that is kept; what is none counts as 0.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn increment(&mut self, key: &[u8], step: Option<&str>) -> Result<(), ClientError> {
+        self.command(CommandLine::step("INCREMENT", key, step)?)
+    }
+
+    /// Subtracts `step`, 1 if `None`.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn decrement(&mut self, key: &[u8], step: Option<&str>) -> Result<(), ClientError> {
+        self.command(CommandLine::step("DECREMENT", key, step)?)
+    }
+
+    /// All keys, in byte order.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn key_list(&mut self) -> Result<Vec<Vec<u8>>, ClientError> {
+        let mut keys = Vec::new();
+        self.request(CommandLine::word("KEYLIST"), |line| {
+            keys.extend(line.strip_prefix(b"KEY ").map(<[u8]>::to_vec));
+        })?;
+        Ok(keys)
+    }
+
+    /// Drops all keys.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn clear_cache(&mut self) -> Result<(), ClientError> {
+        self.command(CommandLine::word("CLEARCACHE"))
+    }
+
+    // ---- the server -----------------------------------------------------------------------------
+
+    /// Returns when everything that was sent before has taken effect.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        self.request_none(|_| ())
+    }
+
+    /// Tells the server that this client is alive.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn ping(&mut self) -> Result<(), ClientError> {
+        self.command(CommandLine::word("PING"))
+    }
+
+    /// Asks the server not to expect a [`ping`](Self::ping), until the next one.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn no_ping(&mut self) -> Result<(), ClientError> {
+        self.command(CommandLine::word("NOPING"))
+    }
+
+    /// Sees, as [events](Self::next_event), what all clients send.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn monitor(&mut self) -> Result<(), ClientError> {
+        self.command(CommandLine::word("MONITOR"))
+    }
+
+    /// Ends what [`monitor`](Self::monitor) began.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn unmonitor(&mut self) -> Result<(), ClientError> {
+        self.command(CommandLine::word("UNMONITOR"))
+    }
+
+    /// All clients, by CID.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn client_list(&mut self) -> Result<Vec<ClientInfo>, ClientError> {
+        let mut clients = Vec::new();
+        self.request(CommandLine::word("CLIENTLIST"), |line| {
+            clients.extend(line.strip_prefix(b"CLIENT ").map(ClientInfo::of));
+        })?;
+        Ok(clients)
+    }
+
+    /// Disconnects a client.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn disconnect(&mut self, cid: &[u8]) -> Result<(), ClientError> {
+        self.command(CommandLine::named("CLIENTDISCONNECT", cid)?)
+    }
+
+    /// Stops the server in so many seconds, at least 1.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn shut_down(&mut self, seconds: u32) -> Result<(), ClientError> {
+        self.command(CommandLine::raw(format!("OVERHEAD S {}", seconds.max(1)).as_bytes())?)
+    }
+
+    /// Sends a line as it is, and does not wait for anything.
+    ///
+    /// # Errors
+    /// When it holds a line end, or can't be sent.
+    pub fn send_raw(&mut self, line: &[u8]) -> Result<(), ClientError> {
+        let command = CommandLine::raw(line)?;
+        Ok(self.connection.send(&[command.bytes()], self.timeout)?)
+    }
+
+    /// The next line that comes, as it is; `None` if none came in `timeout`.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn receive_raw(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, ClientError> {
+        let received = self.connection.receive(timeout, |line| match line {
+            Line::Line(line) => Ok(line.to_vec()),
+            Line::TooLong => Err(ClientError::Refused("a line without end".into())),
+        });
+        match received {
+            Ok(line) => line.map(Some),
+            Err(crate::connections::BlockingError::TimedOut) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next event; `None` if none came in `timeout`.
+    ///
+    /// # Errors
+    /// When the server has ended the connection, or it is gone.
+    pub fn next_event(&mut self, timeout: Duration) -> Result<Option<Event>, ClientError> {
+        let end = Instant::now() + timeout;
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            match self.receive(end.saturating_duration_since(Instant::now()), b"", |_| ()) {
+                Ok(_) => {}
+                Err(ClientError::TimedOut) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says goodbye, after everything that was sent has taken effect.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn close(mut self) -> Result<(), ClientError> {
+        self.flush()?;
+        Ok(self.connection.send(&[b"QUIT"], self.timeout)?)
+    }
+
+    // ---- requests ---------------------------------------------------------------------------------
+
+    fn command(&mut self, command: CommandLine) -> Result<(), ClientError> {
+        self.request(command, |_| ())
+    }
+
+    fn request(&mut self, command: CommandLine, look: impl FnMut(&[u8])) -> Result<(), ClientError> {
+        self.connection.queue(&[command.bytes()])?;
+        self.request_none(look)
+    }
+
+    /// Sends a `FLUSH`; everything until its answer belongs to the request.
+    fn request_none(&mut self, mut look: impl FnMut(&[u8])) -> Result<(), ClientError> {
+        self.serial += 1;
+        let id = format!("r{}", self.serial);
+        self.connection.queue(&[b"FLUSH ", id.as_bytes()])?;
+        let end = Instant::now() + self.timeout;
+        // Errors that came before this request have been told already, or are events.
+        let before = self.events.len();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if matches!(self.receive(left, id.as_bytes(), &mut look)?, Came::Done) {
+                break;
+            }
+        }
+        let refusal = (before..self.events.len())
+            .find(|&at| matches!(self.events.get(at), Some(Event::Error { .. })))
+            .and_then(|at| self.events.remove(at));
+        match refusal {
+            Some(Event::Error { message }) if message == "permission_denied" => {
+                Err(ClientError::PermissionDenied)
+            }
+            Some(Event::Error { message }) => Err(ClientError::Refused(message)),
+            _ => Ok(()),
+        }
+    }
+
+    /// One line. Events are kept; `look` sees everything else.
+    fn receive(
+        &mut self,
+        timeout: Duration,
+        id: &[u8],
+        mut look: impl FnMut(&[u8]),
+    ) -> Result<Came, ClientError> {
+        let events = &mut self.events;
+        self.connection.receive(timeout, |line| {
+            let Line::Line(line) = line else {
+                return Err(ClientError::Refused("a line without end".into()));
+            };
+            match ServerLine::parse(line) {
+                ServerLine::Quit => return Err(ClientError::Quit),
+                ServerLine::Timeout => return Err(ClientError::TimedOutByServer),
+                ServerLine::Flushed(flushed) if flushed == id => return Ok(Came::Done),
+                _ => {}
+            }
+            match Event::of(line) {
+                Some(_) if events.len() >= MOST_EVENTS => {
+                    Err(ClientError::Refused(format!("more than {MOST_EVENTS} events wait")))
+                }
+                Some(event) => {
+                    events.push_back(event);
+                    Ok(Came::Event)
+                }
+                None => {
+                    look(line);
+                    Ok(Came::Other)
+                }
+            }
+        })?
+    }
+}

@@ -1,0 +1,97 @@
+//! What can fail for a client.
+
+use crate::codec::EncodeError;
+use crate::communicator::SendError;
+use crate::connections::BlockingError;
+use std::fmt;
+use std::io;
+
+/// Why a client could not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// There is no server, or it may not be reached.
+    Connect(io::Error),
+    /// What answers is no clacks server: it sent this instead of a greeting.
+    NotClacks(String),
+    /// The server does not know this user with this password.
+    LoginFailed,
+    /// The user may not do this.
+    PermissionDenied,
+    /// The server refused something with these words.
+    Refused(String),
+    /// A name that the protocol can't express: it is empty, or holds `=` or a line end.
+    BadName(String),
+    /// A value that the protocol can't express: it holds a line end. See
+    /// [`encode_value`](super::encode_value).
+    BadValue,
+    /// Too much output waits already.
+    Full,
+    /// There was no answer in time.
+    TimedOut,
+    /// The server ended the connection: with `QUIT`.
+    Quit,
+    /// The server ended the connection: it had no sign of life for too long.
+    TimedOutByServer,
+    /// The connection is gone.
+    Disconnected(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::NotClacks(line) => write!(f, "this is no clacks server: it says {line:?}"),
+            Self::LoginFailed => f.write_str("login failed: the server does not know this user and password"),
+            Self::PermissionDenied => f.write_str("permission denied: this user may not do that"),
+            Self::Refused(words) => write!(f, "the server refused it: {words}"),
+            Self::BadName(name) => {
+                write!(f, "{name:?} is no name: it must not be empty nor hold '=' or a line end")
+            }
+            Self::BadValue => f.write_str("the value holds a line end, which must be encoded"),
+            Self::Full => f.write_str("too much output waits"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Quit => f.write_str("the server ended the connection"),
+            Self::TimedOutByServer => {
+                f.write_str("the server ended the connection: no sign of life for too long")
+            }
+            Self::Disconnected(why) => write!(f, "disconnected: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<BlockingError> for ClientError {
+    fn from(error: BlockingError) -> Self {
+        match error {
+            BlockingError::TimedOut => Self::TimedOut,
+            BlockingError::Connect(error) => Self::Connect(error),
+            BlockingError::Encode(_) => Self::BadValue,
+            error => Self::Disconnected(error.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for ClientError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full { .. } => Self::Full,
+            SendError::Encode(_) => Self::BadValue,
+            SendError::Gone => Self::Disconnected(error.to_string()),
+        }
+    }
+}
+
+impl From<EncodeError> for ClientError {
+    fn from(_: EncodeError) -> Self {
+        Self::BadValue
+    }
+}

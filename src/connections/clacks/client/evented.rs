@@ -1,0 +1,527 @@
+//! A client on a communicator.
+
+use super::super::flags::Flags;
+use super::super::line::{ClacksLines, Line};
+use super::super::server_line::ServerLine;
+use super::command::CommandLine;
+use super::error::ClientError;
+use super::event::{ClientInfo, Event, text};
+use super::login::Login;
+use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout, TimerId};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a server may take to answer a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a sign of life is sent: as the reference client does, and well below the server's limit of 180 s.
+const PING_INTERVAL: Duration = Duration::from_secs(120);
+/// The tag of the timer for it; requests have their own numbers, from 1.
+const PING: u64 = 0;
+/// As many requests wait for their answers at most.
+const MOST_REQUESTS: usize = 1 << 16;
+
+/// What to do with what a server tells. A closure `FnMut(&Event, &Client) -> HandlerResult` is one, too.
+pub trait ClientHandler: 'static {
+    /// Something happened.
+    ///
+    /// # Errors
+    /// End the connection.
+    fn event(&mut self, event: &Event, client: &Client) -> HandlerResult;
+
+    /// The connection has ended, or was never established. The last call.
+    fn disconnected(&mut self, why: &ClientError, client: &Client) {
+        let _ = (why, client);
+    }
+}
+
+impl<F: FnMut(&Event, &Client) -> HandlerResult + 'static> ClientHandler for F {
+    fn event(&mut self, event: &Event, client: &Client) -> HandlerResult {
+        self(event, client)
+    }
+}
+
+/// What is called with the answer to a request, once.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, ClientError>, &Client)>;
+
+/// A connection to a clacks server, on a communicator. A cheap handle: clones are the same connection.
+///
+/// Commands that have no answer are just sent; what the server refuses of them comes as [`Event::Error`]. Requests call
+/// back with their answer, or with the reason why there is none, after 30 seconds at the latest. It sends its
+/// sign of life by itself.
+///
+/// ```
+/// # use eventdispatcher::connections::clacks::{Permissions, Server, ServerLimits, Settings, Store, Users};
+/// # use eventdispatcher::UnixBind;
+/// use eventdispatcher::Communicator;
+/// use eventdispatcher::connections::clacks::client::{Client, Event, Login};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let socket = folder.path().join("clacks.sock");
+/// # let mut users = Users::default();
+/// # users.add("admin", "secret", Permissions::ALL);
+/// let communicator = Communicator::new()?;
+/// # let server = Server::start(&communicator, Settings::default(), ServerLimits::default(), users, Store::new(None));
+/// # server.listen_unix(&communicator, UnixBind::new(&socket))?;
+/// Client::connect_unix(&communicator, &socket, &Login::new("admin", "secret"), |event: &Event, client: &Client| {
+///     if let Event::Connected { .. } = event {
+///         client.store(b"temperature", b"21.5")?;
+///         client.retrieve(b"temperature", |answer, client| {
+///             assert_eq!(answer.unwrap().as_deref(), Some(&b"21.5"[..]));
+///             client.communicator().stop();
+///         })?;
+///     }
+///     Ok(())
+/// })?;
+/// communicator.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    communicator: Communicator,
+    id: Id<ClacksLines>,
+    requests: Rc<RefCell<Requests>>,
+}
+
+#[derive(Default)]
+struct Requests {
+    waiting: VecDeque<Request>,
+    serial: u64,
+    /// Commands were sent since the last request, which may still be refused.
+    unflushed: bool,
+}
+
+struct Request {
+    serial: u64,
+    want: Want,
+    refusal: Option<ClientError>,
+    timer: Option<TimerId>,
+}
+
+enum Want {
+    /// What comes before its answer belongs to no request.
+    Nothing,
+    Done(Reply<()>),
+    Value {
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+        reply: Reply<Option<Vec<u8>>>,
+    },
+    Keys(Vec<Vec<u8>>, Reply<Vec<Vec<u8>>>),
+    Clients(Vec<ClientInfo>, Reply<Vec<ClientInfo>>),
+}
+
+impl Client {
+    /// Connects to a server's socket file and logs in. [`Event::Connected`] or
+    /// [`ClientHandler::disconnected`] tells what came of it; commands may be sent right away.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn connect_unix(
+        communicator: &Communicator,
+        path: impl AsRef<Path>,
+        login: &Login,
+        handler: impl ClientHandler,
+    ) -> io::Result<Self> {
+        let requests = Rc::<RefCell<Requests>>::default();
+        let session = Session { requests: requests.clone(), handler, server: String::new(), end: None };
+        let id = communicator.connect_unix(path, ClacksLines::new(), session)?;
+        let client = Self { communicator: communicator.clone(), id, requests };
+        // Before anything that the program sends.
+        let token = login.token();
+        for line in [[b"CLACKS ", login.name()], [b"OVERHEAD A ", token.as_bytes()]] {
+            communicator.send(id, &line).map_err(io::Error::other)?;
+        }
+        Ok(client)
+    }
+
+    /// The communicator that it is on.
+    pub fn communicator(&self) -> &Communicator {
+        &self.communicator
+    }
+
+    /// The connection.
+    pub fn id(&self) -> Id<ClacksLines> {
+        self.id
+    }
+
+    // ---- commands ---------------------------------------------------------------------------------
+
+    /// Sends a signal without a value to everybody else who listens to `name`.
+    ///
+    /// # Errors
+    /// When the name can't be sent, the queue is full or the connection gone. So for all commands below.
+    pub fn notify(&self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::named("NOTIFY", name)?)
+    }
+
+    /// Sends a signal with a value to everybody else who listens to `name`.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set(&self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::pair("SET", name, value)?)
+    }
+
+    /// Listens to a name.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn listen(&self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::named("LISTEN", name)?)
+    }
+
+    /// Listens to a name no more.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn unlisten(&self, name: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::named("UNLISTEN", name)?)
+    }
+
+    /// Keeps a value.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn store(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::pair("STORE", key, value)?)
+    }
+
+    /// Keeps a value and signals it to everybody else who listens.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set_and_store(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::pair("SETANDSTORE", key, value)?)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn remove(&self, key: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::named("REMOVE", key)?)
+    }
+
+    /// Adds `step`, 1 if `None`, to a number that is kept.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn increment(&self, key: &[u8], step: Option<&str>) -> Result<(), ClientError> {
+        self.command(&CommandLine::step("INCREMENT", key, step)?)
+    }
+
+    /// Subtracts `step`, 1 if `None`.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn decrement(&self, key: &[u8], step: Option<&str>) -> Result<(), ClientError> {
+        self.command(&CommandLine::step("DECREMENT", key, step)?)
+    }
+
+    /// Drops all keys.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn clear_cache(&self) -> Result<(), ClientError> {
+        self.command(&CommandLine::word("CLEARCACHE"))
+    }
+
+    /// Sees, as [`Event::Debug`], what all clients send, or does so no more.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn monitor(&self, on: bool) -> Result<(), ClientError> {
+        self.command(&CommandLine::word(if on { "MONITOR" } else { "UNMONITOR" }))
+    }
+
+    /// Disconnects another client.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn disconnect(&self, cid: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::named("CLIENTDISCONNECT", cid)?)
+    }
+
+    /// Sends a line as it is.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn raw(&self, line: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::raw(line)?)
+    }
+
+    /// Says goodbye and closes; what was sent before still takes effect.
+    pub fn close(&self) {
+        // If that can't be sent, closing says it as well.
+        let _ = self.send(b"QUIT");
+        self.communicator.close(self.id);
+    }
+
+    // ---- requests ---------------------------------------------------------------------------------
+
+    /// Asks for the value of a key.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify); `reply` is not called then.
+    pub fn retrieve(
+        &self,
+        key: &[u8],
+        reply: impl FnOnce(Result<Option<Vec<u8>>, ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        let command = CommandLine::named("RETRIEVE", key)?;
+        self.request(command, Want::Value { key: key.to_vec(), value: None, reply: Box::new(reply) })
+    }
+
+    /// Asks for all keys, in byte order.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    pub fn key_list(
+        &self,
+        reply: impl FnOnce(Result<Vec<Vec<u8>>, ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        self.request(CommandLine::word("KEYLIST"), Want::Keys(Vec::new(), Box::new(reply)))
+    }
+
+    /// Asks for all clients, by CID.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    pub fn client_list(
+        &self,
+        reply: impl FnOnce(Result<Vec<ClientInfo>, ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        self.request(CommandLine::word("CLIENTLIST"), Want::Clients(Vec::new(), Box::new(reply)))
+    }
+
+    /// Calls back when everything that was sent before has taken effect.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    pub fn flush(
+        &self,
+        reply: impl FnOnce(Result<(), ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        self.flush_with(&mut self.requests.borrow_mut(), Want::Done(Box::new(reply)))
+    }
+
+    fn command(&self, command: &CommandLine) -> Result<(), ClientError> {
+        self.send(command.bytes())?;
+        self.requests.borrow_mut().unflushed = true;
+        Ok(())
+    }
+
+    fn request(&self, command: CommandLine, want: Want) -> Result<(), ClientError> {
+        let requests = &mut *self.requests.borrow_mut();
+        if requests.waiting.len() >= MOST_REQUESTS {
+            return Err(ClientError::Full);
+        }
+        if requests.unflushed {
+            self.flush_with(requests, Want::Nothing)?;
+        }
+        self.send(command.bytes())?;
+        self.flush_with(requests, want)
+    }
+
+    fn flush_with(&self, requests: &mut Requests, want: Want) -> Result<(), ClientError> {
+        requests.serial += 1;
+        let serial = requests.serial;
+        self.send(format!("FLUSH r{serial}").as_bytes())?;
+        requests.unflushed = false;
+        let timer = match want {
+            Want::Nothing => None,
+            _ => self.communicator.timer(self.id, REQUEST_TIMEOUT, serial),
+        };
+        requests.waiting.push_back(Request { serial, want, refusal: None, timer });
+        Ok(())
+    }
+
+    fn send(&self, line: &[u8]) -> Result<(), ClientError> {
+        Ok(self.communicator.send(self.id, &[line])?)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.id)
+    }
+}
+
+impl Request {
+    fn look(&mut self, line: &[u8]) {
+        match &mut self.want {
+            Want::Nothing | Want::Done(_) => {}
+            Want::Value { key, value, .. } => {
+                let found = line.strip_prefix(b"RETRIEVED ").and_then(|rest| rest.strip_prefix(&key[..]));
+                if let Some(found) = found.and_then(|rest| rest.strip_prefix(b"=")) {
+                    *value = Some(found.to_vec());
+                }
+            }
+            Want::Keys(keys, _) => keys.extend(line.strip_prefix(b"KEY ").map(<[u8]>::to_vec)),
+            Want::Clients(clients, _) => {
+                clients.extend(line.strip_prefix(b"CLIENT ").map(ClientInfo::of));
+            }
+        }
+    }
+
+    /// Calls back, with `failure` or with what came.
+    fn finish(self, failure: Option<ClientError>, client: &Client) {
+        if let Some(timer) = self.timer {
+            client.communicator.cancel(timer);
+        }
+        let failed = failure.or(self.refusal);
+        fn answer<T>(failed: Option<ClientError>, value: T) -> Result<T, ClientError> {
+            failed.map_or(Ok(value), Err)
+        }
+        match self.want {
+            Want::Nothing => {}
+            Want::Done(reply) => reply(answer(failed, ()), client),
+            Want::Value { value, reply, .. } => reply(answer(failed, value), client),
+            Want::Keys(keys, reply) => reply(answer(failed, keys), client),
+            Want::Clients(clients, reply) => reply(answer(failed, clients), client),
+        }
+    }
+}
+
+struct Session<H> {
+    requests: Rc<RefCell<Requests>>,
+    handler: H,
+    server: String,
+    /// What the server said before it ended the connection.
+    end: Option<ClientError>,
+}
+
+impl<H: ClientHandler> Session<H> {
+    fn client(&self, cx: &Cx<'_, ClacksLines>) -> Client {
+        Client { communicator: Communicator::clone(cx), id: cx.id(), requests: self.requests.clone() }
+    }
+
+    fn line(&mut self, line: &[u8], cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let client = self.client(cx);
+        match ServerLine::parse(line) {
+            ServerLine::Clacks(name) => {
+                self.server = text(name);
+                return Ok(());
+            }
+            ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => {
+                let server = self.server.clone();
+                return self.handler.event(&Event::Connected { server }, &client);
+            }
+            ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_FAILED) => {
+                self.end = Some(ClientError::LoginFailed);
+                cx.close();
+                return Ok(());
+            }
+            ServerLine::Quit => {
+                self.end = Some(ClientError::Quit);
+                return Ok(());
+            }
+            ServerLine::Timeout => {
+                self.end = Some(ClientError::TimedOutByServer);
+                return Ok(());
+            }
+            ServerLine::Flushed(id) => {
+                if let Some(serial) = serial(id) {
+                    self.done(serial, &client);
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        match Event::of(line) {
+            Some(Event::Error { message }) if self.refused(&message) => Ok(()),
+            Some(event) => self.handler.event(&event, &client),
+            None => {
+                if let Some(request) = self.requests.borrow_mut().waiting.front_mut() {
+                    request.look(line);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an error belongs to the request that is answered now.
+    fn refused(&mut self, message: &str) -> bool {
+        let requests = &mut *self.requests.borrow_mut();
+        let Some(request) = requests.waiting.front_mut() else { return false };
+        if matches!(request.want, Want::Nothing) {
+            return false;
+        }
+        request.refusal = Some(match message {
+            "permission_denied" => ClientError::PermissionDenied,
+            words => ClientError::Refused(words.to_owned()),
+        });
+        true
+    }
+
+    /// A request is answered. Those before it, if there are, never will be.
+    fn done(&mut self, serial: u64, client: &Client) {
+        loop {
+            let request = {
+                let waiting = &mut self.requests.borrow_mut().waiting;
+                match waiting.front() {
+                    Some(request) if request.serial <= serial => waiting.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(request) = request else { return };
+            let skipped = (request.serial < serial).then_some(ClientError::TimedOut);
+            request.finish(skipped, client);
+        }
+    }
+}
+
+/// The number of a request, out of the id of its `FLUSH`.
+fn serial(id: &[u8]) -> Option<u64> {
+    std::str::from_utf8(id.strip_prefix(b"r")?).ok()?.parse().ok()
+}
+
+impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
+    fn connected(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        cx.after(PING_INTERVAL, PING);
+        Ok(())
+    }
+
+    fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        match line {
+            Line::Line(line) => self.line(line, cx),
+            Line::TooLong => Err("the server sent a line without end".into()),
+        }
+    }
+
+    fn timeout(&mut self, what: Timeout, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        match what {
+            Timeout::Timer(PING) => {
+                cx.reply(&[b"PING"])?;
+                cx.after(PING_INTERVAL, PING);
+            }
+            Timeout::Timer(serial) => {
+                let late = {
+                    let waiting = &mut self.requests.borrow_mut().waiting;
+                    let at = waiting.iter().position(|request| request.serial == serial);
+                    at.and_then(|at| waiting.remove(at))
+                };
+                if let Some(late) = late {
+                    late.finish(Some(ClientError::TimedOut), &self.client(cx));
+                }
+            }
+            what => return Err(what.into()),
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
+        let client = self.client(cx);
+        let why = self.end.take().unwrap_or_else(|| ClientError::Disconnected(why.to_string()));
+        let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
+        for request in waiting {
+            request.finish(Some(ClientError::Disconnected(why.to_string())), &client);
+        }
+        self.handler.disconnected(&why, &client);
+    }
+}

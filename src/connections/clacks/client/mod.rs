@@ -1,0 +1,20 @@
+//! The client's side: [`Client`] on a communicator, [`BlockingClient`] for scripts and tools, with the same commands and the
+//! same errors.
+//!
+//! Every request is followed by a `FLUSH` of its own on the wire: what comes before the server's `FLUSHED` belongs to
+//! the request, so that a reply is never taken for another's, and a refusal never for a silence.
+
+mod blocking;
+mod command;
+mod error;
+mod event;
+mod evented;
+mod login;
+mod value;
+
+pub use blocking::BlockingClient;
+pub use error::ClientError;
+pub use event::{ClientInfo, Event};
+pub use evented::{Client, ClientHandler, Reply};
+pub use login::Login;
+pub use value::{decode_value, encode_value};
