@@ -4,6 +4,8 @@
 //! a [`State`] is what the server knows and does. Sockets, clocks and queues are behind [`Output`] and [`Now`].
 
 pub mod client;
+pub mod configuration;
+pub mod credentials;
 mod flags;
 mod line;
 mod number;
