@@ -28,7 +28,6 @@ macro_rules! cases {
     ($($name:ident $(=> $own:path)?,)*) => {
         $(
             #[test]
-            #[ignore = "clacksd is not there yet"]
             #[allow(non_snake_case, reason = "the names are those of the recording")]
             fn $name() {
                 report(stringify!($name), cases!(@run $($own)?));

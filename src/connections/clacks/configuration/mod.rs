@@ -8,6 +8,7 @@ mod assemble;
 mod file;
 mod loaded;
 mod notes;
+mod parts;
 mod problems;
 mod reader;
 mod settings;

@@ -1,0 +1,95 @@
+//! The command line.
+
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// A clacks server: signals and a shared cache for the programs of a machine.
+///
+/// Without any argument it listens in a private folder of the user, where the clacks command finds it, with a password
+/// that is made once and kept there.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clacksd",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 after an orderly end, 1 if it could not start, 2 for a wrong command line.\n\
+                  SIGTERM, SIGINT and SIGHUP end it in order; a second one ends it at once."
+)]
+pub(crate) struct Arguments {
+    /// The configuration: an XML file of the reference server. It is looked for in the folders of PC_CONFIG_PATHS if
+    /// that is set, else as given and then in configs/
+    #[arg(value_name = "CONFIG.xml")]
+    pub(crate) configuration: Option<PathBuf>,
+
+    /// Check the configuration, say everything that is wrong with it, with line and column, and end
+    #[arg(long, requires = "configuration")]
+    pub(crate) check: bool,
+
+    /// Listen on this Unix socket instead of those of the configuration; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Vec<PathBuf>,
+
+    /// The main user, with all permissions, and the file with the password in its first line, instead of those of the
+    /// configuration
+    #[arg(long, value_name = "NAME:PASSWORD-FILE", value_parser = user)]
+    pub(crate) user: Option<(String, PathBuf)>,
+
+    /// How much is logged, on standard error
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
+    pub(crate) log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Nothing
+    Off,
+    /// What went wrong
+    Error,
+    /// And what is suspicious
+    Warn,
+    /// And what happens
+    Info,
+    /// And each connection
+    Debug,
+    /// And each turn of the loop
+    Trace,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::Off,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+fn user(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once(':') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("must be a name, a colon and the path of a file".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_user_is_a_name_and_a_file() {
+        assert_eq!(user("a:b:c"), Ok(("a".into(), "b:c".into())));
+        for bad in ["", "a", "a:", ":b"] {
+            assert!(user(bad).is_err(), "{bad:?}");
+        }
+    }
+}

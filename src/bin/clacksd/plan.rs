@@ -1,0 +1,133 @@
+//! What is to be served, from the arguments, the configuration or nothing at all.
+
+use crate::arguments::Arguments;
+use eventdispatcher::connections::clacks::configuration::{Configuration, Loaded, Severity, Surroundings};
+use eventdispatcher::connections::clacks::credentials::{PrivateFolder, default_user, read_password_file};
+use std::path::Path;
+
+/// A configuration to serve, and how a user gets in.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) configuration: Configuration,
+    /// Where it comes from, for messages.
+    pub(crate) source: String,
+    /// A command to try.
+    pub(crate) hint: Option<String>,
+}
+
+impl Plan {
+    /// # Errors
+    /// Everything that is wrong, a line each.
+    pub(crate) fn of(arguments: &Arguments) -> Result<Self, String> {
+        let mut plan = match &arguments.configuration {
+            Some(file) => Self::from_file(file, arguments)?,
+            None => Self::private(arguments)?,
+        };
+        if !arguments.socket.is_empty() {
+            plan.configuration.sockets.clone_from(&arguments.socket);
+        }
+        Ok(plan)
+    }
+
+    fn from_file(file: &Path, arguments: &Arguments) -> Result<Self, String> {
+        let mut loaded = Configuration::load(file, &Surroundings::of_process())
+            .map_err(|problems| problems.render("clacksd"))?;
+        loaded.check_files();
+        report_missing_parts(&mut loaded, !arguments.socket.is_empty());
+        let rendered = loaded.problems().render("clacksd");
+        if loaded.problems().has_errors() {
+            return Err(rendered);
+        }
+        eprint!("{rendered}");
+        let source = loaded.file().to_owned();
+        let mut configuration = loaded.configuration;
+        let hint = match &arguments.user {
+            Some((name, password)) => {
+                set_user(&mut configuration, name, password)?;
+                hint(&configuration, arguments, &password.to_string_lossy())
+            }
+            None => None,
+        };
+        Ok(Self { configuration, source, hint })
+    }
+
+    /// A server for one user, in a folder that nobody else can look into.
+    fn private(arguments: &Arguments) -> Result<Self, String> {
+        if let (Some((name, password)), false) = (&arguments.user, arguments.socket.is_empty()) {
+            let read = read_password_file(password).map_err(|error| error.to_string())?;
+            let configuration = Configuration::new(name.clone(), read);
+            let hint = hint(&configuration, arguments, &password.to_string_lossy());
+            return Ok(Self { configuration, source: "the command line".into(), hint });
+        }
+        let folder =
+            PrivateFolder::create(PrivateFolder::default_path()).map_err(|error| error.to_string())?;
+        let password = folder.password_or_new().map_err(|error| error.to_string())?;
+        let mut configuration = Configuration::new(default_user(), password);
+        configuration.sockets = vec![folder.socket()];
+        configuration.socket_mode = Some(0o600);
+        let hint = match &arguments.user {
+            Some((name, password)) => {
+                set_user(&mut configuration, name, password)?;
+                hint(&configuration, arguments, &password.to_string_lossy())
+            }
+            None if arguments.socket.is_empty() => Some("clacks set greeting hello".to_owned()),
+            None => arguments.socket.first().map(|socket| {
+                format!("clacks --socket {} set greeting hello", quote(&socket.to_string_lossy()))
+            }),
+        };
+        Ok(Self { configuration, source: folder.path().display().to_string(), hint })
+    }
+}
+
+/// Says what this version does not do with a configuration that asks for it.
+fn report_missing_parts(loaded: &mut Loaded, has_socket_argument: bool) {
+    let configuration = &loaded.configuration;
+    let no_socket = configuration.sockets.is_empty() && !has_socket_argument;
+    let tls = configuration.tls.is_some();
+    let (persistence, master, debug) = (
+        configuration.persistence_file.is_some(),
+        configuration.master.is_some(),
+        configuration.debug_file.is_some(),
+    );
+    if tls {
+        let severity = if no_socket { Severity::Error } else { Severity::Warning };
+        let rest = if no_socket { ": give a <socket>" } else { ", only the sockets are" };
+        loaded.report(severity, "ip", format!("<ip> is not served by this version{rest}"));
+    }
+    for (asked, name, what) in [
+        (persistence, "persistancefile", "the cache is not kept by this version when the server ends"),
+        (master, "master", "this version does not connect to a master"),
+        (debug, "debugfile", "this version writes no debug file"),
+    ] {
+        if asked {
+            loaded.report(Severity::Warning, name, format!("<{name}> has no effect: {what}"));
+        }
+    }
+}
+
+fn set_user(configuration: &mut Configuration, name: &str, file: &Path) -> Result<(), String> {
+    configuration.password = read_password_file(file).map_err(|error| error.to_string())?;
+    name.clone_into(&mut configuration.username);
+    Ok(())
+}
+
+/// How to reach a server that is not where `clacks` looks by itself.
+fn hint(configuration: &Configuration, arguments: &Arguments, password_file: &str) -> Option<String> {
+    let socket = arguments.socket.first().or(configuration.sockets.first())?;
+    Some(format!(
+        "clacks --socket {} --user {} --password-file {} set greeting hello",
+        quote(&socket.to_string_lossy()),
+        quote(&configuration.username),
+        quote(password_file)
+    ))
+}
+
+/// As a shell needs it.
+fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
