@@ -41,4 +41,18 @@ impl<K> Group<K> {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+
+    /// Whether each member's place, as `place` tells it, is where it is.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub(super) fn check_invariants(&self, place: impl Fn(usize) -> Option<(K, usize)>)
+    where
+        K: Copy + Eq,
+    {
+        assert_eq!(self.keys.len(), self.slots.len());
+        for (position, (&key, &slot)) in self.keys.iter().zip(&self.slots).enumerate() {
+            assert!(place(slot) == Some((key, position)), "the member at {position} is another one");
+        }
+    }
 }

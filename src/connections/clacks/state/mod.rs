@@ -166,6 +166,20 @@ impl<K: Copy + Eq> State<K> {
         self.flow(slot)
     }
 
+    /// Whether everything that is kept twice agrees.
+    ///
+    /// # Panics
+    /// When it does not: for tests.
+    pub fn check_invariants(&self) {
+        self.store.check_invariants();
+        self.sessions.check_invariants();
+        self.topics.check_invariants(|slot| {
+            let session = self.sessions.get(slot);
+            (!session.is_closing && session.link.is_none()).then_some(session.key)
+        });
+        assert!(self.refused.is_empty());
+    }
+
     fn flow(&self, slot: usize) -> Flow {
         let session = self.sessions.get(slot);
         match session.list {
@@ -212,13 +226,12 @@ impl<K: Copy + Eq> State<K> {
         }
 
         match command {
-            Command::Set(pair) => self.signal(slot, pair.name, line, line, out),
-            Command::Notify(name) => self.signal(slot, name, line, line, out),
+            Command::Set(pair) => self.signal(slot, pair.name, &[line], line, out),
+            Command::Notify(name) => self.signal(slot, name, &[line], line, out),
             Command::SetAndStore(pair) => {
                 let stored = self.store.store(pair.name, pair.value, now.unix);
                 if self.has_taken(slot, stored, out) {
-                    let set = line.get(b"SETANDSTORE ".len() - b"SET ".len()..).unwrap_or_default();
-                    self.signal(slot, pair.name, set, line, out);
+                    self.signal(slot, pair.name, &[b"SET ", pair.name, b"=", pair.value], line, out);
                 }
             }
             Command::Store(pair) => {
@@ -294,10 +307,17 @@ impl<K: Copy + Eq> State<K> {
     }
 
     /// Delivers a signal to those who listen, and passes it on to linked servers.
-    fn signal(&mut self, slot: usize, name: &[u8], delivered: &[u8], line: &[u8], out: &mut impl Output<K>) {
+    fn signal(
+        &mut self,
+        slot: usize,
+        name: &[u8],
+        delivered: &[&[u8]],
+        line: &[u8],
+        out: &mut impl Output<K>,
+    ) {
         if let Some(listeners) = self.topics.listeners(name) {
             let sender = self.sessions.get(slot).key;
-            out.fan_out(listeners.keys(), Some(sender), &[delivered], &mut self.refused);
+            out.fan_out(listeners.keys(), Some(sender), delivered, &mut self.refused);
             if !self.refused.is_empty() {
                 let full =
                     self.refused.drain(..).filter_map(|at| listeners.slots().get(at).copied()).collect();

@@ -120,5 +120,5 @@ fn needed(flags: Flags) -> Permissions {
         (Flags::LOCK, Permissions::INTERCLACKS),
     ];
     let needs = needs.into_iter().filter(|(flag, _)| flags.contains(*flag));
-    needs.fold(Permissions::NONE, |all, (_, needed)| all | needed)
+    needs.fold(Permissions::NONE, |all, (_, needed)| all.with(needed))
 }

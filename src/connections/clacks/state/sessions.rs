@@ -207,4 +207,28 @@ impl<K: Copy + Eq> Sessions<K> {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
+
+    /// Whether sessions, groups and CIDs agree.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub(super) fn check_invariants(&self) {
+        for role in [Role::Member, Role::Monitor, Role::Link] {
+            let group = self.group(role);
+            let places = |slot: usize| Some((self.slots[slot].key, self.slots[slot].places[role as usize]));
+            group.check_invariants(places);
+            let members = self.slots.iter().filter(|(slot, _)| self.has(*slot, role)).count();
+            assert_eq!(members, group.keys().len(), "{role:?}");
+        }
+        for (slot, session) in &self.slots {
+            let found = self.by_cid(&session.cid);
+            assert_eq!(found, (!session.is_closing).then_some(slot));
+            assert_eq!(session.link.is_some(), self.has(slot, Role::Link));
+            let roles = [Role::Monitor, Role::Link].into_iter().any(|role| self.has(slot, role));
+            assert!(!roles || self.has(slot, Role::Member), "only who has logged in has a part");
+            let is_idle = session.list.is_none() && session.link.is_none();
+            assert!(!session.is_closing || is_idle && !self.has(slot, Role::Member));
+        }
+        assert!(self.by_cid.len() <= self.slots.len());
+    }
 }

@@ -93,4 +93,25 @@ impl<K> Topics<K> {
             self.by_name.remove(&topic.name);
         }
     }
+
+    /// Whether listeners and their places agree, where `session` tells a session's key if it may listen.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub(super) fn check_invariants(&self, session: impl Fn(usize) -> Option<K>)
+    where
+        K: Copy + Eq,
+    {
+        assert_eq!(self.by_name.len(), self.topics.len());
+        for (name, &topic) in &self.by_name {
+            assert_eq!(*name, self.topics[topic].name);
+        }
+        for (topic, Topic { listeners, .. }) in &self.topics {
+            assert!(!listeners.is_empty(), "a name that nobody listens to is kept");
+            listeners.check_invariants(|slot| Some((session(slot)?, *self.places[slot].get(&topic)?)));
+        }
+        let places: usize = self.places.iter().map(HashMap::len).sum();
+        let listeners: usize = self.topics.iter().map(|(_, topic)| topic.listeners.keys().len()).sum();
+        assert_eq!(places, listeners);
+    }
 }

@@ -1,7 +1,6 @@
 //! Who may log in, and what they may do.
 
 use std::fmt;
-use std::ops::{BitAnd, BitOr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,25 +24,15 @@ impl Permissions {
     /// Everything: the main user of the configuration.
     pub const ALL: Self = Self(15);
 
+    /// These and the others.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Is all of `needed` allowed?
     pub const fn allow(self, needed: Self) -> bool {
         self.0 & needed.0 == needed.0
-    }
-}
-
-impl BitOr for Permissions {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl BitAnd for Permissions {
-    type Output = Self;
-
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
     }
 }
 

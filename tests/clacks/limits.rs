@@ -1,0 +1,284 @@
+//! Time limits, full queues, a full cache.
+
+use std::time::Duration;
+
+use eventdispatcher::connections::clacks::{Flow, Settings, Store};
+
+use crate::world::{World, run};
+
+#[test]
+fn who_does_not_log_in_is_closed() {
+    run("
+        + a
+        a< CLACKS {server}
+        a< OVERHEAD M Authentication required
+        + b ro
+        log {b}: logged in as rouser
+        @ 10
+        a> CLACKS me
+        @ 4.9
+        @ 0.1
+        a< <EOF>
+        log {a}: no login in time, closed
+        a> OVERHEAD A {admin}
+        b> FLUSH x
+        b< FLUSHED x
+    ");
+}
+
+#[test]
+fn who_gives_no_sign_of_life_is_closed() {
+    run("
+        + a ro
+        + b ro
+        + c ro
+        + d ro
+        @ 59
+        a> FLUSH 1
+        a< FLUSHED 1
+        @ 1
+        b< NOP
+        c< NOP
+        d< NOP
+        b> PING
+        c> NOPING
+        d> NOPING
+        @ 59
+        a< NOP
+        @ 60
+        a< NOP
+        b< NOP
+        c< NOP
+        d< NOP
+        d> PING
+        @ 1
+        a< 
+        a< TIMEOUT
+        a< <EOF>
+        b< NOP
+        c< NOP
+        d< NOP
+        @ 59.5
+        b> PING
+        @ 0.5
+        b< NOP
+        c< NOP
+        d< NOP
+        @ 120
+        b< NOP
+        b< NOP
+        c< NOP
+        c< NOP
+        d< NOP
+        d< 
+        d< TIMEOUT
+        d< <EOF>
+    ");
+}
+
+#[test]
+fn a_silent_link_is_closed_and_noping_does_not_help() {
+    run("
+        + s admin
+        + a admin
+        @ 5
+        s> OVERHEAD I 1
+        s> NOPING
+        log {s}: logged in as admin
+        log {a}: logged in as admin
+        @ 50
+        s> KEYSYNC 1 1 U k=v
+        @ 55
+        a< NOP
+        s< NOP
+        s> PING
+        @ 59.9
+        a< NOP
+        s< NOP
+        @ 0.1
+        s< 
+        s< TIMEOUT
+        s< <EOF>
+        log {s}: no PING in time, closed
+    ");
+}
+
+#[test]
+fn who_takes_no_output_is_closed_also_after_noping() {
+    let mut world = run("+ a ro\n + s admin\n s> OVERHEAD I 1\n a> NOPING\n @ 30\n s> PING");
+    let stalled_since = Some(world.now.monotonic);
+    world.queue("a").traffic.stalled_since = stalled_since;
+    world.queue("s").traffic.stalled_since = stalled_since;
+    world.run("@ 30\n a< NOP\n s< NOP\n s> PING\n @ 29.9\n s> PING");
+    world.run("@ 0.1\n a< <CUT>");
+    world.run("s> PING\n @ 30\n s< NOP\n s> PING\n @ 29.9\n s> PING\n @ 0.1\n s< <CUT>");
+}
+
+#[test]
+fn whose_queue_is_full_is_closed() {
+    let mut world = run("+ a ro\n + b ro\n + c rw\n a> LISTEN x\n b> LISTEN x\n c> LISTEN x");
+    world.out.events.clear();
+    world.queue("a").lines_max = 2;
+    world.run(
+        "
+        c> SET x=1
+        c> SET x=2
+        c> SET x=3
+        c> SET x=4
+        a> FLUSH x
+        a< SET x=1
+        a< SET x=2
+        a< <CUT>
+        b< SET x=1
+        b< SET x=2
+        b< SET x=3
+        b< SET x=4
+        log {a}: output queue is full, closed
+        ",
+    );
+    world.queue("b").lines_max = 0;
+    world.run("b> FLUSH x\n b< <CUT>\n log {b}: output queue is full, closed");
+}
+
+#[test]
+fn several_full_queues_are_closed_at_once() {
+    let mut world = run("+ a ro\n + b ro\n + c ro\n + d rw");
+    for name in ["a", "b", "c"] {
+        world.run(&format!("{name}> LISTEN x"));
+        world.queue(name).lines_max = usize::from(name == "b");
+    }
+    world.run("d> SET x=1\n a< <CUT>\n b< SET x=1\n c< <CUT>");
+}
+
+#[test]
+fn a_monitor_whose_queue_is_full_does_not_stop_the_others() {
+    let mut world = run("+ m admin\n m> MONITOR\n m< DEBUG {m}=MONITOR\n + a rw\n m< DEBUG CONNECTED={a}");
+    world.queue("m").lines_max = 0;
+    world.run("a> FLUSH x\n a< FLUSHED x\n m< <CUT>");
+    // It is its own line that a monitor has no room for.
+    let mut world = run("+ m admin\n m> MONITOR\n m< DEBUG {m}=MONITOR");
+    world.queue("m").lines_max = 0;
+    assert_eq!(world.send("m", b"STORE k=1"), Flow::Closed);
+    assert_eq!(world.take("m"), ["<CUT>"]);
+}
+
+#[test]
+fn a_client_without_room_for_an_answer_is_closed() {
+    let mut world = World::default();
+    world.connect("a");
+    world.take("a");
+    world.queue("a").lines_max = 0;
+    world.run("a> OVERHEAD A {admin}\n a< <CUT>");
+}
+
+#[test]
+fn a_long_list_waits_for_room() {
+    let mut world = run("+ a admin\n + b admin");
+    for n in 0..500 {
+        world.send("b", format!("STORE key{n:03}=x").as_bytes());
+    }
+    world.queue("a").list_max = 100;
+    assert_eq!(world.send("a", b"KEYLIST"), Flow::Paused);
+    let mut lines = world.take("a");
+    assert!((100..200).contains(&lines.len()), "{}", lines.len());
+    // Meanwhile keys come and go, and deliveries go on.
+    world.run(
+        "a> LISTEN s\n b> SET s=1\n b> REMOVE key499\n b> STORE aaa=1\n b> STORE key4985=1\n a< SET s=1",
+    );
+    let mut rounds = 0;
+    while world.resume("a") == Flow::Paused {
+        lines.extend(world.take("a"));
+        rounds += 1;
+    }
+    lines.extend(world.take("a"));
+    assert!(rounds >= 2, "{rounds}");
+    assert_eq!(lines.first().map(String::as_str), Some("KEYLISTSTART"));
+    assert_eq!(lines.last().map(String::as_str), Some("KEYLISTEND"));
+    let expected: Vec<_> =
+        (0..499).map(|n| format!("KEY key{n:03}")).chain(["KEY key4985".to_owned()]).collect();
+    assert_eq!(lines[1..lines.len() - 1], expected);
+    assert_eq!(world.resume("a"), Flow::Open, "there is nothing to go on with");
+}
+
+#[test]
+fn a_long_list_of_clients_waits_for_room() {
+    let mut world = run("+ a admin");
+    for n in 0..300 {
+        world.log_in(&format!("c{n}"), "ro");
+    }
+    world.queue("a").list_max = 70;
+    let mut flow = world.send("a", b"CLIENTLIST");
+    let mut lines = world.take("a");
+    while flow == Flow::Paused {
+        flow = world.resume("a");
+        lines.extend(world.take("a"));
+    }
+    assert_eq!(lines.len(), 303);
+    let cids: Vec<_> = lines[1..302].iter().map(|line| line.split(';').next()).collect();
+    assert!(cids.is_sorted(), "{cids:?}");
+}
+
+#[test]
+fn a_list_that_the_queue_refuses_closes() {
+    let mut world = run("+ a admin");
+    for n in 0..100 {
+        world.send("a", format!("STORE key{n:03}=x").as_bytes());
+    }
+    world.queue("a").lines_max = 50;
+    assert_eq!(world.send("a", b"KEYLIST"), Flow::Closed);
+    assert_eq!(world.take("a").last().map(String::as_str), Some("<CUT>"));
+    assert_eq!(world.resume("a"), Flow::Closed);
+}
+
+#[test]
+fn a_full_cache_refuses_and_says_so() {
+    let mut world = World::new(Settings::default(), Store::new(Some(1000)));
+    world.run("+ a rw\n + b admin\n b> LISTEN big\n b> OVERHEAD I 1\n log {a}: logged in as rwuser\n log {b}: logged in as admin");
+    let big = "x".repeat(1000);
+    for command in ["STORE", "SETANDSTORE"] {
+        world.run(&format!(
+            "a> {command} big={big}\n a< OVERHEAD E cache_full\n log {{a}}: cache is full, command refused"
+        ));
+    }
+    world.run("a> STORE small=1\n b< STORE small=1\n a> RETRIEVE small\n a< RETRIEVED small=1");
+}
+
+#[test]
+fn names_to_listen_to_are_limited() {
+    let settings = Settings { names_max: 2, ..Settings::default() };
+    let mut world = World::new(settings, Store::default());
+    world.run(
+        "
+        + a ro
+        log {a}: logged in as rouser
+        a> LISTEN x
+        a> LISTEN y
+        a> LISTEN z
+        a< OVERHEAD E too_many_names
+        log {a}: listens to too many names, LISTEN refused
+        a> UNLISTEN x
+        a> LISTEN z
+        + b rw
+        b> SET x=1
+        b> SET z=1
+        a< SET z=1
+        ",
+    );
+}
+
+#[test]
+fn limits_of_any_size_are_kept() {
+    let settings = Settings {
+        ping_timeout: Duration::MAX,
+        interclacks_ping_timeout: Duration::MAX,
+        auth_timeout: Duration::MAX,
+        stalled_write_timeout: Duration::MAX,
+        interclacks_stalled_write_timeout: Duration::MAX,
+        nop_interval: Duration::MAX,
+        ..Settings::default()
+    };
+    let mut world = World::new(settings, Store::default());
+    world.connect("a");
+    world.take("a");
+    world.run("@ 1000000000");
+}

@@ -1,0 +1,10 @@
+//! The clacks server's state, without sockets and clocks.
+#![cfg(feature = "clacks")]
+
+mod commands;
+mod limits;
+mod monitoring;
+mod overhead;
+mod random;
+mod wire;
+mod world;
