@@ -43,7 +43,7 @@ impl Configuration {
             let permissions = permissions
                 .into_iter()
                 .filter(|(has, _)| *has)
-                .fold(Permissions::NONE, |all, (_, one)| all | one);
+                .fold(Permissions::NONE, |all, (_, one)| all.with(one));
             users.add(&user.name, user.password.expose(), permissions);
         }
         users
