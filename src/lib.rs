@@ -1,4 +1,60 @@
-//! A framework for services that are 100 % event-driven, and a clacks server built on it.
+//! A framework for services that are 100 % event-driven: one thread, one poll, one [`Communicator`].
+//!
+//! A service makes connections, gives each a priority and a [`Handler`], adds them to the communicator and calls
+//! [`run`](Communicator::run); the loop ends when nothing is left. Layers are composed: a *transport* carries bytes, a
+//! *codec* makes items of them, a *handler* does something with the items.
+//!
+//! # Example
+//! A server that answers each line in capitals, a client that asks it, and the end when both are done:
+//!
+//! ```
+//! use eventdispatcher::codec::Lines;
+//! use eventdispatcher::{Communicator, Cx, Handler, HandlerResult};
+//!
+//! struct Capitals;
+//! impl Handler<Lines> for Capitals {
+//!     fn message(&mut self, line: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
+//!         cx.reply(&line.to_uppercase())?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! struct Asks;
+//! impl Handler<Lines> for Asks {
+//!     fn connected(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+//!         cx.reply("hello")?;
+//!         Ok(())
+//!     }
+//!     fn message(&mut self, line: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
+//!         assert_eq!(line, "HELLO");
+//!         cx.close_all();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let communicator = Communicator::new()?; // a program has its thread's own: `communicator()`
+//! let server = communicator.listen_tcp("127.0.0.1:0".parse()?, |client| {
+//!     client.serve(Lines::new(), Capitals)?;
+//!     Ok(())
+//! })?;
+//! communicator.connect_tcp(server.address(), Lines::new(), Asks)?;
+//! communicator.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The rooms
+//! | module | what is in it |
+//! |---|---|
+//! | [`communicator`](mod@communicator) | the loop and its contract: what is called when, in which order, within which limits |
+//! | [`codec`] | items out of bytes and back; knows nothing of the loop |
+//! | [`connections`] | one file per kind of connection: how each is added is a method of [`Communicator`] |
+#![cfg_attr(
+    feature = "clacks",
+    doc = "| [`connections::clacks`] | the clacks server and its clients, made only of what is public here |"
+)]
+//!
+//! # Features
+//! `clacks` (the clacks set) and `cli` (what only the programs need) are on by default; without them the library stands alone.
 
 pub mod codec;
 pub mod communicator;
@@ -11,3 +67,8 @@ pub use communicator::{
 pub use connections::{
     Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, unix_pair,
 };
+
+/// The examples of the README run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

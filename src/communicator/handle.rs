@@ -59,7 +59,7 @@ pub(super) struct Shared {
 /// A handle to the loop: cheap to clone, for one thread.
 ///
 /// [`communicator`] hands out this thread's; [`Communicator::new`] makes another, for tests. See the
-/// [module](crate::communicator) for the contract: what is called when, and in which order.
+/// [module](mod@crate::communicator) for the contract: what is called when, and in which order.
 #[derive(Clone)]
 pub struct Communicator(pub(super) Rc<Shared>);
 
