@@ -59,6 +59,7 @@
 pub mod codec;
 pub mod communicator;
 pub mod connections;
+pub mod dispatcher;
 
 pub use communicator::{
     Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits,

@@ -1,0 +1,41 @@
+//! Messages: what services say to each other.
+//!
+//! A message has a command, parameters, and possibly a sender and a receiver, each a service on a server.
+//! On the wire it is the same as in the C++ eventdispatcher library: `<web:cart db:store/SAVE id=7`.
+//!
+//! | here | what for |
+//! |---|---|
+//! | [`Message`] | built to be sent |
+//! | [`MessageRef`] | looked at: bytes that came in, or a `Message`; copies nothing |
+//! | [`ToValue`], [`FromValue`] | values of parameters: numbers, addresses, times, text |
+//! | [`Cache`], [`Broadcast`] | parameters with a meaning to the communicator daemon |
+//!
+//! # Names are text, values are bytes
+//! What a peer calls its servers, services and commands must be printable UTF-8, so that it can be
+//! compared, logged and passed on as `&str`. A value is whatever bytes the peer has put there: the C++
+//! library sends any, and a message should not be refused, or changed while it is passed on, because one
+//! value that nobody here looks at is Latin-1 or a hash. [`MessageRef::text`] is for values that are to
+//! be read as text, and checks them.
+
+mod broadcast;
+mod builder;
+mod cache;
+mod error;
+mod message;
+mod name;
+mod special;
+mod text;
+mod timespec;
+mod value;
+mod view;
+
+pub use broadcast::Broadcast;
+pub use builder::Builder;
+pub use cache::Cache;
+pub use error::{ParseError, ParseReason, WriteError};
+pub use message::Message;
+pub use name::{NameError, NameFault, Part};
+pub use special::{CACHE, MESSAGE_VERSION, REPLY_TO, SECRET_CODE, TRANSMISSION_REPORT, VERSION};
+pub use timespec::Timespec;
+pub use value::{FromValue, ParameterError, ToValue, ValueError, integer};
+pub use view::{MessageRef, Parameters};

@@ -1,0 +1,381 @@
+//! The text form of a message.
+//!
+//! ```text
+//! message = [ "<" server ":" service SP ] [ [ server ":" ] service "/" ] command [ SP parameters ]
+//! parameters = name "=" value *( ";" name "=" value ) [ ";" ]
+//! value = raw | DQUOTE quoted DQUOTE
+//! ```
+//!
+//! The writer sorts the parameters, escapes `\`, line feed and carriage return everywhere, and puts a
+//! value in quotes when it has a `;` or begins with `"`; inside of quotes `"` is escaped too. These are
+//! byte for byte the rules of the C++ library, with two exceptions:
+//!
+//! - A last value that ends with white space is quoted as well (line ends are escaped anyway). A reader
+//!   strips white space from the end of a message, so the C++ library loses it; it keeps what is in
+//!   quotes.
+//! - A NUL has no text form, and neither has a server without a service. The C++ library writes the one,
+//!   where its reader ends the message, and drops the other; here both are errors.
+//!
+//! The reader undoes the escapes in one pass from left to right. It so reads `a="a;\\"`, which the C++
+//! library writes and can't read. A NUL in a value stays in it; at the end of a message it is
+//! dropped with the white space, since a C program may send its strings with their end.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+
+use super::error::{ParseError, ParseReason, WriteError};
+use super::view::{MessageRef, Source};
+
+/// Reads a message; nothing is copied.
+pub(super) fn parse(bytes: &[u8]) -> Result<MessageRef<'_>, ParseError> {
+    let (start, text) = trim(bytes);
+    let error = |reason, at| Err(ParseError::new(reason, at));
+    let mut at = start;
+    let mut sender = [start..start, start..start];
+    match text.get(at) {
+        None => return error(ParseReason::Empty, start),
+        Some(b'<') => {
+            let colon = plain(text, at + 1);
+            let blank = plain(text, colon + 1);
+            match (text.get(colon), text.get(blank)) {
+                (Some(b':'), Some(b' ')) => {}
+                (Some(b':'), None) => return error(ParseReason::Sender, blank),
+                (Some(b':'), _) => return error(ParseReason::Character, blank),
+                (Some(b' ') | None, _) => return error(ParseReason::Sender, colon),
+                _ => return error(ParseReason::Character, colon),
+            }
+            sender = [at + 1..colon, colon + 1..blank];
+            at = blank + 1;
+        }
+        Some(_) => {}
+    }
+    // What a reader would take for a sender, or for JSON, when the message is written without a sender.
+    if let Some(b'<' | b'{') = text.get(at) {
+        return error(ParseReason::Character, at);
+    }
+    let mut server = start..start;
+    let mut service = start..start;
+    let command = loop {
+        let end = plain(text, at);
+        match text.get(end) {
+            None | Some(b' ') if end == at => return error(ParseReason::EmptyCommand, at),
+            None | Some(b' ') => break at..end,
+            Some(b':') if !service.is_empty() || !server.is_empty() => {
+                return error(ParseReason::SecondServer, end);
+            }
+            Some(b':') if end == at => return error(ParseReason::EmptyServer, end),
+            Some(b':') => server = at..end,
+            Some(b'/') if !service.is_empty() => return error(ParseReason::SecondService, end),
+            Some(b'/') if end == at => return error(ParseReason::EmptyService, end),
+            Some(b'/') => service = at..end,
+            Some(_) => return error(ParseReason::Character, end),
+        }
+        at = end + 1;
+    };
+    let parameters = text.get(command.end + 1..).unwrap_or_default();
+    let mut raw = RawParameters::new(parameters);
+    while raw.at < parameters.len() {
+        if let Err(ParseError { reason, at }) = raw.read() {
+            return error(reason, command.end + 1 + at);
+        }
+    }
+    let head = match std::str::from_utf8(&text[start..command.end]) {
+        Ok(head) => head,
+        Err(utf8) => return error(ParseReason::Character, start + utf8.valid_up_to()),
+    };
+    let part = |range: std::ops::Range<usize>| &head[range.start - start..range.end - start];
+    let [sent_from_server, sent_from_service] = sender;
+    Ok(MessageRef {
+        sent_from_server: part(sent_from_server),
+        sent_from_service: part(sent_from_service),
+        server: part(server),
+        service: part(service),
+        command: part(command),
+        source: Source::Text(parameters),
+    })
+}
+
+/// Takes the white space away from both ends; says where the rest begins, and gives it with what is
+/// before it.
+pub(super) fn trim(bytes: &[u8]) -> (usize, &[u8]) {
+    let start = bytes.iter().position(|&byte| !is_space(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|&byte| !is_space(byte) && byte != 0).map_or(0, |last| last + 1);
+    (start, &bytes[..end.max(start)])
+}
+
+/// White space of the C locale.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// Where a server, service or command that begins at `at` ends.
+fn plain(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().position(|&byte| HEAD_ENDS[usize::from(byte)]).map_or(text.len().max(at), |len| at + len)
+}
+
+/// What can't be in a server, service or command.
+const HEAD_ENDS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[0x7f] = true;
+    table[b':' as usize] = true;
+    table[b'/' as usize] = true;
+    table
+};
+
+/// Goes through the parameters of a text form.
+///
+/// As an iterator it is for text that [`parse`] has checked: it ends where something is wrong.
+#[derive(Debug, Clone)]
+pub(super) struct RawParameters<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+/// A parameter as it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawParameter<'a> {
+    pub(super) name: &'a [u8],
+    /// Without quotes, with escapes.
+    value: &'a [u8],
+    quoted: bool,
+}
+
+impl<'a> RawParameters<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Reads the next parameter and the `;` behind it. There has to be one.
+    fn read(&mut self) -> Result<RawParameter<'a>, ParseError> {
+        let (text, start) = (self.text, self.at);
+        let error = |reason, at| Err(ParseError::new(reason, at));
+        let rest = text.get(start..).unwrap_or_default();
+        let length = rest.iter().position(|&byte| !is_name(byte)).unwrap_or(rest.len());
+        let name = &rest[..length];
+        let equals = start + length;
+        match (name.first(), text.get(equals)) {
+            (None, Some(b'=' | b';') | None) => return error(ParseReason::EmptyName, equals),
+            (_, Some(b';') | None) => return error(ParseReason::Equals, equals),
+            (Some(b'0'..=b'9'), _) => return error(ParseReason::Name, start),
+            (_, Some(b'=')) => {}
+            (_, Some(_)) => return error(ParseReason::Name, equals),
+        }
+        let rest = &text[equals + 1..];
+        if rest.first() != Some(&b'"') {
+            let length = memchr(b';', rest).unwrap_or(rest.len());
+            self.at = equals + 1 + length + 1;
+            return Ok(RawParameter { name, value: &rest[..length], quoted: false });
+        }
+        let mut end = 1;
+        loop {
+            let inner = rest.get(end..).unwrap_or_default();
+            match memchr2(b'"', b'\\', inner) {
+                None => return error(ParseReason::OpenQuote, equals + 1),
+                Some(length) if inner[length] == b'"' => {
+                    end += length;
+                    break;
+                }
+                Some(length) => end += length + 2,
+            }
+        }
+        if rest.get(end + 1).is_some_and(|&byte| byte != b';') {
+            return error(ParseReason::AfterQuote, equals + 1 + end + 1);
+        }
+        self.at = equals + 1 + end + 2;
+        Ok(RawParameter { name, value: &rest[1..end], quoted: true })
+    }
+}
+
+impl<'a> Iterator for RawParameters<'a> {
+    type Item = RawParameter<'a>;
+
+    fn next(&mut self) -> Option<RawParameter<'a>> {
+        if self.at >= self.text.len() { None } else { self.read().ok() }
+    }
+}
+
+impl<'a> RawParameter<'a> {
+    /// The name, which [`parse`] has found to be ASCII.
+    pub(super) fn name(self) -> &'a str {
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
+
+    /// The value that is meant.
+    pub(super) fn value(self) -> Cow<'a, [u8]> {
+        match memchr(b'\\', self.value) {
+            None => Cow::Borrowed(self.value),
+            Some(first) => Cow::Owned(unescape(self.value, first, self.quoted)),
+        }
+    }
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Undoes the escapes, the first of which is at `first`. A backslash before anything else is no escape.
+fn unescape(bytes: &[u8], first: usize, quoted: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    let mut next = Some(first);
+    while let Some(at) = next {
+        out.extend_from_slice(&rest[..at]);
+        let (meant, used) = match rest.get(at + 1) {
+            Some(b'\\') => (b'\\', 2),
+            Some(b'n') => (b'\n', 2),
+            Some(b'r') => (b'\r', 2),
+            Some(b'"') if quoted => (b'"', 2),
+            _ => (b'\\', 1),
+        };
+        out.push(meant);
+        rest = &rest[at + used..];
+        // One escape often follows another.
+        next = if rest.first() == Some(&b'\\') { Some(0) } else { memchr(b'\\', rest) };
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Appends the text form; nothing if that fails.
+pub(super) fn write(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    let start = out.len();
+    let written = write_head(message, out).and_then(|()| write_parameters(message, out));
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+fn write_head(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    let MessageRef { sent_from_server, sent_from_service, server, service, command, .. } = message;
+    if !server.is_empty() && service.is_empty() {
+        return Err(WriteError::ServerWithoutService { server: server.to_owned() });
+    }
+    let mut push = |before: &str, text: &str, after: &str| {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(after.as_bytes());
+    };
+    if !sent_from_server.is_empty() || !sent_from_service.is_empty() {
+        push("<", sent_from_server, ":");
+        push("", sent_from_service, " ");
+    }
+    if !server.is_empty() {
+        push("", server, ":");
+    }
+    if !service.is_empty() {
+        push("", service, "/");
+    }
+    push("", command, "");
+    Ok(())
+}
+
+fn write_parameters(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    match message.source {
+        Source::Message(message) => {
+            let mut separator = b' ';
+            let mut left = message.parameters().len();
+            for (name, value) in message.parameters() {
+                left -= 1;
+                write_parameter(separator, name.as_bytes(), value, left == 0, out)?;
+                separator = b';';
+            }
+            Ok(())
+        }
+        Source::Text(text) if is_sorted(text) => {
+            let mut separator = b' ';
+            let mut parameters = RawParameters::new(text).peekable();
+            while let Some(raw) = parameters.next() {
+                write_parameter(separator, raw.name, &raw.value(), parameters.peek().is_none(), out)?;
+                separator = b';';
+            }
+            Ok(())
+        }
+        Source::Text(_) => write_parameters(message.to_message().view(), out),
+    }
+}
+
+/// Whether the parameters are in the order of the writer, each once.
+pub(super) fn is_sorted(text: &[u8]) -> bool {
+    RawParameters::new(text).is_sorted_by(|a, b| a.name < b.name)
+}
+
+fn write_parameter(
+    separator: u8,
+    name: &[u8],
+    value: &[u8],
+    last: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    let found = Found::in_value(value);
+    if found.nul {
+        return Err(WriteError::Nul {
+            name: String::from_utf8_lossy(name).into_owned(),
+            at: memchr(0, value).unwrap_or_default(),
+        });
+    }
+    out.push(separator);
+    out.extend_from_slice(name);
+    out.push(b'=');
+    let quoted = found.semicolon
+        || value.first() == Some(&b'"')
+        || last && matches!(value.last(), Some(b' ' | b'\t' | b'\x0b' | b'\x0c'));
+    match (quoted, found.escape) {
+        (false, false) => out.extend_from_slice(value),
+        (false, true) => write_escaped(value, false, out),
+        (true, _) => {
+            out.push(b'"');
+            write_escaped(value, true, out);
+            out.push(b'"');
+        }
+    }
+    Ok(())
+}
+
+/// What a value has in it that matters for writing it.
+struct Found {
+    semicolon: bool,
+    escape: bool,
+    nul: bool,
+}
+
+impl Found {
+    /// Looks at every byte without a branch, so that the compiler can look at many at once.
+    fn in_value(value: &[u8]) -> Self {
+        let (mut semicolon, mut escape, mut nul) = (false, false, false);
+        for &byte in value {
+            semicolon |= byte == b';';
+            escape |= (byte == b'\\') | (byte == b'\n') | (byte == b'\r');
+            nul |= byte == 0;
+        }
+        Self { semicolon, escape, nul }
+    }
+}
+
+fn write_escaped(value: &[u8], quoted: bool, out: &mut Vec<u8>) {
+    let mut rest = value;
+    loop {
+        let escaped = rest.iter().position(|&byte| match byte {
+            b'\\' | b'\n' | b'\r' => true,
+            b'"' => quoted,
+            _ => false,
+        });
+        let Some(at) = escaped else { break };
+        out.extend_from_slice(&rest[..at]);
+        out.push(b'\\');
+        out.push(match rest[at] {
+            b'\n' => b'n',
+            b'\r' => b'r',
+            byte => byte,
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
