@@ -1,4 +1,4 @@
-//! Messages: what services say to each other.
+//! Messages: what services say to each other, in text or JSON.
 //!
 //! A message has a command, parameters, and possibly a sender and a receiver, each a service on a server.
 //! On the wire it is the same as in the C++ eventdispatcher library: `<web:cart db:store/SAVE id=7`.
@@ -21,6 +21,7 @@ mod broadcast;
 mod builder;
 mod cache;
 mod error;
+mod json;
 mod message;
 mod name;
 mod special;

@@ -129,6 +129,11 @@ const HEAD_ENDS: [bool; 256] = {
     table
 };
 
+/// Whether a server, service or command of a peer may be this: the rule of [`parse`], for other forms.
+pub(super) fn is_head(text: &str) -> bool {
+    !text.starts_with(['<', '{']) && text.bytes().all(|byte| !HEAD_ENDS[usize::from(byte)])
+}
+
 /// Goes through the parameters of a text form.
 ///
 /// As an iterator it is for text that [`parse`] has checked: it ends where something is wrong.

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::error::{ParseError, WriteError};
+use super::json;
 use super::message::Message;
 use super::special::SECRET_CODE;
 use super::text::{self, RawParameters};
@@ -188,6 +189,24 @@ impl<'a> MessageRef<'a> {
     pub fn to_text(self) -> Result<Vec<u8>, WriteError> {
         let mut out = Vec::new();
         self.write_text(&mut out)?;
+        Ok(out)
+    }
+
+    /// Appends the JSON form, which is one line, without a line end.
+    ///
+    /// # Errors
+    /// When the message has no JSON form; nothing was appended then.
+    pub fn write_json(self, out: &mut String) -> Result<(), WriteError> {
+        json::write(self, out)
+    }
+
+    /// The JSON form, which is one line, without a line end.
+    ///
+    /// # Errors
+    /// When the message has no JSON form.
+    pub fn to_json(self) -> Result<String, WriteError> {
+        let mut out = String::new();
+        self.write_json(&mut out)?;
         Ok(out)
     }
 }
