@@ -9,6 +9,8 @@
 //! | [`MessageRef`] | looked at: bytes that came in, or a `Message`; copies nothing |
 //! | [`ToValue`], [`FromValue`] | values of parameters: numbers, addresses, times, text |
 //! | [`Cache`], [`Broadcast`] | parameters with a meaning to the communicator daemon |
+//! | [`Messages`] | the codec: messages as lines of a stream |
+//! | [`read`], [`write_datagram`] | a message as a datagram |
 //!
 //! # Names are text, values are bytes
 //! What a peer calls its servers, services and commands must be printable UTF-8, so that it can be
@@ -23,6 +25,7 @@ mod cache;
 mod error;
 mod json;
 mod message;
+mod messages;
 mod name;
 mod special;
 mod text;
@@ -35,6 +38,7 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use error::{ParseError, ParseReason, WriteError};
 pub use message::Message;
+pub use messages::{DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Messages, read, write_datagram};
 pub use name::{NameError, NameFault, Part};
 pub use special::{CACHE, MESSAGE_VERSION, REPLY_TO, SECRET_CODE, TRANSMISSION_REPORT, VERSION};
 pub use timespec::Timespec;
