@@ -9,6 +9,7 @@
 //! | [`MessageRef`] | looked at: bytes that came in, or a `Message`; copies nothing |
 //! | [`ToValue`], [`FromValue`] | values of parameters: numbers, addresses, times, text |
 //! | [`Cache`], [`Broadcast`] | parameters with a meaning to the communicator daemon |
+//! | [`definitions`] | what the parameters of each command have to be |
 //! | [`Messages`] | the codec: messages as lines of a stream |
 //! | [`read`], [`write_datagram`] | a message as a datagram |
 //!
@@ -22,6 +23,7 @@
 mod broadcast;
 mod builder;
 mod cache;
+pub mod definitions;
 mod error;
 mod json;
 mod message;
