@@ -4,6 +4,7 @@ use std::fmt;
 use super::error::{ParseError, WriteError};
 use super::json;
 use super::message::Message;
+use super::name::Part;
 use super::special::SECRET_CODE;
 use super::text::{self, RawParameters};
 use super::value::{self, FromValue, ParameterError};
@@ -146,14 +147,14 @@ impl<'a> MessageRef<'a> {
     /// # Errors
     /// When it is missing, not UTF-8, or when no parameter can be called so.
     pub fn text(self, name: &str) -> Result<Cow<'a, str>, ParameterError> {
+        Part::Parameter.check(name)?;
         let missing = || ParameterError::Missing { name: name.to_owned() };
         let invalid = |error| ParameterError::Value { name: name.to_owned(), error };
-        match self.get(name) {
-            None => Err(value::read::<String>(name, None).err().unwrap_or_else(missing)),
-            Some(Cow::Borrowed(bytes)) => value::text(bytes).map(Cow::Borrowed).map_err(invalid),
-            Some(Cow::Owned(bytes)) => match String::from_utf8(bytes) {
-                Ok(text) => Ok(Cow::Owned(text)),
-                Err(error) => value::text(error.as_bytes()).map(|_| Cow::Borrowed("")).map_err(invalid),
+        match self.get(name).ok_or_else(missing)? {
+            Cow::Borrowed(bytes) => value::text(bytes).map(Cow::Borrowed).map_err(invalid),
+            Cow::Owned(bytes) => match value::text(&bytes) {
+                Ok(text) => Ok(Cow::Owned(text.to_owned())),
+                Err(error) => Err(invalid(error)),
             },
         }
     }
@@ -251,5 +252,66 @@ impl<'a> Iterator for Parameters<'a> {
                 Some((name, Cow::Borrowed(value)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::Timespec;
+    use super::*;
+
+    /// Runs a test with the bytes and with the message that was made of them.
+    fn both(text: &[u8], test: impl Fn(MessageRef<'_>)) {
+        let message = MessageRef::parse(text).unwrap();
+        test(message);
+        test(message.to_message().view());
+    }
+
+    #[test]
+    fn parameters_have_types() {
+        both(b"X at=1712.5;from=[::1]:80;n=0x1F;on=true;text=a\\nb", |message| {
+            assert_eq!(message.value("n"), Ok(31_u8));
+            assert_eq!(message.value("n"), Ok(31_i64));
+            assert_eq!(message.value("on"), Ok(true));
+            assert_eq!(message.value("at"), Ok(Timespec::new(1712, 500_000_000).unwrap()));
+            assert_eq!(message.value::<SocketAddr>("from").unwrap().port(), 80);
+            assert_eq!(message.text("text").as_deref(), Ok("a\nb"));
+            assert_eq!(message.text("on").as_deref(), Ok("true"));
+            assert_eq!(message.optional::<u8>("none"), Ok(None));
+        });
+    }
+
+    #[test]
+    fn what_is_not_there_or_something_else_is_an_error() {
+        let check = |error: ParameterError, expected: &str| assert_eq!(error.to_string(), expected);
+        both(b"X empty=;n=7x;raw=\xff\xfe;slow=a\\n\xff", |message| {
+            check(message.value::<u8>("none").unwrap_err(), "the parameter none is missing");
+            check(message.text("none").unwrap_err(), "the parameter none is missing");
+            check(
+                message.optional::<u16>("n").unwrap_err(),
+                "the parameter n is not a whole number of 16 bits, not negative: see byte 1",
+            );
+            check(
+                message.value::<i64>("empty").unwrap_err(),
+                "the parameter empty is not a whole number of 64 bits: see byte 0",
+            );
+            check(message.text("raw").unwrap_err(), "the parameter raw is not UTF-8 text: see byte 0");
+            check(message.text("slow").unwrap_err(), "the parameter slow is not UTF-8 text: see byte 2");
+            let name =
+                "the parameter name \"a-b\" has something else than a letter, digit or underscore at byte 1";
+            check(message.value::<u8>("a-b").unwrap_err(), name);
+            check(message.text("a-b").unwrap_err(), name);
+        });
+    }
+
+    #[test]
+    fn parameters_come_as_they_were_meant() {
+        both(b"X a=;b=\"1;2\";c=\\\\;", |message| {
+            let got: Vec<_> = message.parameters().map(|(name, value)| (name, value.into_owned())).collect();
+            assert_eq!(got, [("a", b"".to_vec()), ("b", b"1;2".to_vec()), ("c", b"\\".to_vec())]);
+            assert!(message.has("a") && !message.has("d"));
+        });
     }
 }
