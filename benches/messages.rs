@@ -1,10 +1,11 @@
-//! How long it takes to read and write a message.
+//! How long it takes to read a message, to write it, and to find what is to be done with it.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eventdispatcher::codec::Codec;
-use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
+use eventdispatcher::dispatcher::definitions::Definitions;
+use eventdispatcher::dispatcher::{Entry, Message, MessageRef, Messages, Table};
 
 /// 83 bytes, four parameters, sender and receiver.
 const TEXT: &[u8] = b"<remote:firewall jungle:watchdog/CONNECT neighbor=db;race=true;speed=1078;version=1";
@@ -88,5 +89,43 @@ fn json(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, text, long, json);
+fn table(c: &mut Criterion) {
+    let mut group = c.benchmark_group("table");
+    group.throughput(Throughput::Elements(1));
+    let message = MessageRef::parse(b"COMMAND_7 a=1").unwrap();
+    let event = MessageRef::parse(b"EVENT17 a=1").unwrap();
+    for entries in [10, 100, 1000] {
+        let mut table = Table::new();
+        for number in 0..entries {
+            table.add(Entry::new(format!("COMMAND_{number}").parse().unwrap(), number)).unwrap();
+        }
+        group.bench_function(format!("{entries} commands"), |b| b.iter(|| first(&mut table, message)));
+        table.add(Entry::new("EVENT<number>".parse().unwrap(), 0)).unwrap();
+        group.bench_function(format!("a pattern behind {entries} commands"), |b| {
+            b.iter(|| first(&mut table, event))
+        });
+        let mut table = Table::new();
+        for number in 0..entries {
+            table.add(Entry::new(format!("COMMAND_X{number}_*").parse().unwrap(), number)).unwrap();
+        }
+        table.add(Entry::new("COMMAND_7".parse().unwrap(), 0)).unwrap();
+        group.bench_function(format!("a command behind {entries} patterns"), |b| {
+            b.iter(|| first(&mut table, message))
+        });
+    }
+    group.finish();
+}
+
+fn first(table: &mut Table<i32>, message: MessageRef<'_>) -> Option<i32> {
+    let mut cursor = table.cursor();
+    table.next(&mut cursor, black_box(message)).map(|hit| *hit.action)
+}
+
+fn check(c: &mut Criterion) {
+    let definitions = Definitions::built_in();
+    let message = MessageRef::parse(b"ALIVE serial=7;timestamp=1700000000.5").unwrap();
+    c.bench_function("check ALIVE", |b| b.iter(|| definitions.check(black_box(message)).is_ok()));
+}
+
+criterion_group!(benches, text, long, json, table, check);
 criterion_main!(benches);

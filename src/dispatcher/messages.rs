@@ -69,7 +69,7 @@ impl Codec for Messages {
         if is_blank(line) {
             return Ok(Decoded::Skip(length + 1));
         }
-        Ok(Decoded::Item(read(line, &mut self.json), length + 1))
+        Ok(Decoded::Item(read_message(line, &mut self.json), length + 1))
     }
 
     fn finish<'a>(&'a mut self, rest: &'a [u8]) -> Result<Option<Self::In<'a>>, DecodeError> {
@@ -100,7 +100,10 @@ fn is_blank(line: &[u8]) -> bool {
 ///
 /// # Errors
 /// When it is no message: says why, and at which byte.
-pub fn read<'a>(bytes: &'a [u8], scratch: &'a mut Option<Message>) -> Result<MessageRef<'a>, ParseError> {
+pub fn read_message<'a>(
+    bytes: &'a [u8],
+    scratch: &'a mut Option<Message>,
+) -> Result<MessageRef<'a>, ParseError> {
     let (start, text) = text::trim(bytes);
     if text.get(start) == Some(&b'{') {
         Ok(scratch.insert(Message::from_json(bytes)?).view())
@@ -109,7 +112,7 @@ pub fn read<'a>(bytes: &'a [u8], scratch: &'a mut Option<Message>) -> Result<Mes
     }
 }
 
-/// Appends a message as the bytes of a datagram, which has no line end: [`read`] takes it at the other
+/// Appends a message as the bytes of a datagram, which has no line end: [`read_message`] takes it at the other
 /// side.
 ///
 /// # Errors
@@ -235,13 +238,13 @@ mod tests {
     fn a_datagram_is_one_message() {
         let mut scratch = None;
         for datagram in [&b"s/X a=1"[..], b" s/X a=1\n", b"s/X a=1\0"] {
-            let message = read(datagram, &mut scratch).unwrap();
+            let message = read_message(datagram, &mut scratch).unwrap();
             assert_eq!(message.to_text().unwrap(), b"s/X a=1");
         }
         let json = br#"{"service":"s"command":"X","parameters":{"a":1}}"#;
-        assert_eq!(read(json, &mut scratch).unwrap().to_text().unwrap(), b"s/X a=1");
-        assert_eq!(read(b" ", &mut scratch).unwrap_err().reason, ParseReason::Empty);
-        assert_eq!(read(b" {", &mut scratch).unwrap_err().at, 2);
+        assert_eq!(read_message(json, &mut scratch).unwrap().to_text().unwrap(), b"s/X a=1");
+        assert_eq!(read_message(b" ", &mut scratch).unwrap_err().reason, ParseReason::Empty);
+        assert_eq!(read_message(b" {", &mut scratch).unwrap_err().at, 2);
     }
 
     #[test]

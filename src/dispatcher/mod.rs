@@ -10,8 +10,9 @@
 //! | [`ToValue`], [`FromValue`] | values of parameters: numbers, addresses, times, text |
 //! | [`Cache`], [`Broadcast`] | parameters with a meaning to the communicator daemon |
 //! | [`definitions`] | what the parameters of each command have to be |
+//! | [`Pattern`], [`Table`] | which action is for which message |
 //! | [`Messages`] | the codec: messages as lines of a stream |
-//! | [`read`], [`write_datagram`] | a message as a datagram |
+//! | [`read_message`], [`write_datagram`] | a message as a datagram |
 //!
 //! # Names are text, values are bytes
 //! What a peer calls its servers, services and commands must be printable UTF-8, so that it can be
@@ -24,12 +25,16 @@ mod broadcast;
 mod builder;
 mod cache;
 pub mod definitions;
+mod entry;
 mod error;
 mod json;
 mod message;
 mod messages;
 mod name;
+mod pattern;
 mod special;
+mod table;
+mod template;
 mod text;
 mod timespec;
 mod value;
@@ -38,11 +43,15 @@ mod view;
 pub use broadcast::Broadcast;
 pub use builder::Builder;
 pub use cache::Cache;
+pub use entry::{Entry, Flow, Priority, Tag};
 pub use error::{ParseError, ParseReason, WriteError};
 pub use message::Message;
-pub use messages::{DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Messages, read, write_datagram};
+pub use messages::{DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Messages, read_message, write_datagram};
 pub use name::{NameError, NameFault, Part};
+pub use pattern::{Pattern, PatternError, PatternFault};
 pub use special::{CACHE, MESSAGE_VERSION, REPLY_TO, SECRET_CODE, TRANSMISSION_REPORT, VERSION};
+pub use table::{Cursor, DuplicateEntry, EntryId, Hit, Info, Table};
+pub use template::Captures;
 pub use timespec::Timespec;
 pub use value::{FromValue, ParameterError, ToValue, ValueError, integer};
 pub use view::{MessageRef, Parameters};
