@@ -47,6 +47,7 @@
 //! |---|---|
 //! | [`communicator`](mod@communicator) | the loop and its contract: what is called when, in which order, within which limits |
 //! | [`codec`] | items out of bytes and back; knows nothing of the loop |
+//! | [`dispatcher`] | messages (`server:service/COMMAND name=value`), what their parameters have to be, which action is for which |
 //! | [`connections`] | one file per kind of connection: how each is added is a method of [`Communicator`] |
 #![cfg_attr(
     feature = "clacks",
