@@ -77,6 +77,27 @@ fn who_gives_no_sign_of_life_is_closed() {
 }
 
 #[test]
+fn a_keysync_counts_as_a_ping() {
+    let mut world =
+        World::new(Settings { nop_interval: Duration::MAX, ..Settings::default() }, Store::default());
+    world.run(
+        "
+        + a admin
+        a> NOPING
+        @ 200
+        a> KEYSYNC 1 1 U k=v
+        @ 179.9
+        a> FLUSH 1
+        a< FLUSHED 1
+        @ 0.1
+        a< 
+        a< TIMEOUT
+        a< <EOF>
+        ",
+    );
+}
+
+#[test]
 fn a_silent_link_is_closed_and_noping_does_not_help() {
     run("
         + s admin
@@ -112,6 +133,21 @@ fn who_takes_no_output_is_closed_also_after_noping() {
     world.run("@ 30\n a< NOP\n s< NOP\n s> PING\n @ 29.9\n s> PING");
     world.run("@ 0.1\n a< <CUT>");
     world.run("s> PING\n @ 30\n s< NOP\n s> PING\n @ 29.9\n s> PING\n @ 0.1\n s< <CUT>");
+}
+
+#[test]
+fn a_limit_that_begins_between_two_looks_is_kept_to_the_second() {
+    let settings = Settings {
+        nop_interval: Duration::MAX,
+        interclacks_ping_timeout: Duration::from_secs(7),
+        stalled_write_timeout: Duration::from_secs(20),
+        ..Settings::default()
+    };
+    let mut world = World::new(settings, Store::default());
+    world.run("+ a ro\n + s admin\n @ 28");
+    let stalled_since = Some(world.now.monotonic);
+    world.queue("a").traffic.stalled_since = stalled_since;
+    world.run("s> OVERHEAD I 1\n @ 6.9\n @ 0.1\n s< \n s< TIMEOUT\n s< <EOF>\n @ 12.9\n @ 0.1\n a< <CUT>");
 }
 
 #[test]
@@ -245,7 +281,7 @@ fn a_full_cache_refuses_and_says_so() {
 
 #[test]
 fn names_to_listen_to_are_limited() {
-    let settings = Settings { names_max: 2, ..Settings::default() };
+    let settings = Settings { names_bytes_max: 402, ..Settings::default() };
     let mut world = World::new(settings, Store::default());
     world.run(
         "
@@ -258,12 +294,43 @@ fn names_to_listen_to_are_limited() {
         log {a}: listens to too many names, LISTEN refused
         a> UNLISTEN x
         a> LISTEN z
+        a> LISTEN z
         + b rw
         b> SET x=1
         b> SET z=1
         a< SET z=1
+        + s admin
+        s> OVERHEAD I 1
+        s> LISTEN x
+        s> LISTEN x
+        s> LISTEN y
+        s> LISTEN z
+        s< OVERHEAD E too_many_names
+        s> UNLISTEN y
+        s> LISTEN z
         ",
     );
+}
+
+#[test]
+fn no_client_fills_the_log_or_the_list_of_clients() {
+    let mut world = run("+ a ro");
+    world.out.events.clear();
+    for _ in 0..1000 {
+        world.send("a", b"OVERHEAD E oops");
+    }
+    assert_eq!(world.out.events.len(), 20);
+    world.run("a> PING\n @ 60\n a< NOP");
+    world.out.events.clear();
+    world.send("a", format!("OVERHEAD E {}", "x".repeat(100_000)).as_bytes());
+    assert_eq!(world.out.events.len(), 1, "after a minute it is logged again");
+    assert!(world.out.events[0].len() < 500);
+
+    let mut world = run("+ a admin");
+    world.send("a", format!("CLACKS {}", "x".repeat(100_000)).as_bytes());
+    world.send("a", b"CLIENTLIST");
+    let lines = world.take("a");
+    assert!(lines[1].contains("CLIENTINFO=xxx") && lines[1].len() < 1500, "{}", lines[1].len());
 }
 
 #[test]

@@ -119,8 +119,8 @@ impl Number {
         let mut text = Text { bytes: [0; TEXT_MAX], len: 0 };
         // Nothing here is longer than the buffer, and a full buffer only cuts.
         let _ = match self {
-            Self::Int(n) => write!(text, "{n}"),
-            Self::Uint(n) => write!(text, "{n}"),
+            Self::Int(n) => text.write_integer(n < 0, n.unsigned_abs()),
+            Self::Uint(n) => text.write_integer(false, n),
             Self::Float(x) => text.write_double(x),
         };
         text
@@ -164,6 +164,25 @@ impl fmt::Write for Text {
 }
 
 impl Text {
+    fn write_integer(&mut self, is_negative: bool, mut magnitude: u64) -> fmt::Result {
+        // 2⁶⁴ has 20 digits.
+        let mut digits = [b'0'; 20];
+        let mut len = 0;
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + (magnitude % 10) as u8;
+            len += 1;
+            magnitude /= 10;
+            if magnitude == 0 {
+                break;
+            }
+        }
+        let digits = digits.get(digits.len() - len..).unwrap_or_default();
+        if is_negative {
+            self.write_char('-')?;
+        }
+        self.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
+    }
+
     /// As C's `%.15g`, but with the names of the three odd values as the reference server writes them,
     /// and without the sign of a zero.
     fn write_double(&mut self, x: f64) -> fmt::Result {

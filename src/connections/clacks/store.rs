@@ -164,15 +164,16 @@ impl Store {
     pub fn merge(&mut self, theirs: &KeySync<'_>, offset: f64) -> Result<bool, Full> {
         let cache_time = theirs.cache_time + offset;
         let access_time = if theirs.access_time == 0.0 { 0.0 } else { theirs.access_time + offset };
-        if self.get(theirs.key).is_some_and(|own| own.cache_time >= cache_time) {
+        let own = self.find(theirs.key);
+        if own.is_some_and(|slot| self.entries[slot].cache_time >= cache_time) {
             return Ok(false);
         }
+        let value = if theirs.deleted { b"" } else { theirs.value };
+        let slot = self.slot_from(own, theirs.key, value.len())?;
         if theirs.deleted {
-            let slot = self.slot(theirs.key, 0)?;
             self.bury(slot, cache_time, access_time);
         } else {
-            let slot = self.slot(theirs.key, theirs.value.len())?;
-            self.put(slot, theirs.value, None, cache_time, access_time);
+            self.put(slot, value, None, cache_time, access_time);
         }
         Ok(true)
     }
@@ -298,25 +299,41 @@ impl Store {
         assert_eq!(self.bytes, keys + values + ENTRY_COST * self.entries.len());
     }
 
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
     /// The key's slot, a new one if need be, with room for a value of so many bytes.
     fn slot(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
-        let limit = self.bytes_max.unwrap_or(usize::MAX);
-        if let Some(&slot) = self.by_key.get(key) {
-            let value = &mut self.entries[slot].value;
-            let old = value.capacity();
-            if value_len > old {
-                let new = value_len.max(VALUE_MIN);
-                if self.bytes - old + new > limit {
-                    return Err(Full);
-                }
-                *value = Vec::with_capacity(new);
-                self.bytes = self.bytes - old + value.capacity();
-            }
-            return Ok(slot);
+        self.slot_from(self.find(key), key, value_len)
+    }
+
+    /// As [`slot`](Self::slot), where the key was looked for already.
+    fn slot_from(&mut self, found: Option<usize>, key: &[u8], value_len: usize) -> Result<usize, Full> {
+        match found {
+            Some(slot) => self.make_room(slot, value_len).map(|()| slot),
+            None => self.insert(key, value_len),
         }
+    }
+
+    fn make_room(&mut self, slot: usize, value_len: usize) -> Result<(), Full> {
+        let value = &mut self.entries[slot].value;
+        let old = value.capacity();
+        if value_len > old {
+            let new = value_len.max(VALUE_MIN);
+            if self.bytes - old + new > self.bytes_max.unwrap_or(usize::MAX) {
+                return Err(Full);
+            }
+            *value = Vec::with_capacity(new);
+            self.bytes = self.bytes - old + value.capacity();
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
         let value = Vec::with_capacity(if value_len == 0 { 0 } else { value_len.max(VALUE_MIN) });
         let bytes = self.bytes + ENTRY_COST + key.len() + value.capacity();
-        if bytes > limit {
+        if bytes > self.bytes_max.unwrap_or(usize::MAX) {
             return Err(Full);
         }
         self.bytes = bytes;
@@ -350,10 +367,10 @@ impl Store {
     }
 
     fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) -> Result<(), Full> {
-        let value = self.get(key).map_or(Operand::ZERO, Entry::operand);
-        let number = result(value);
+        let found = self.find(key);
+        let number = result(found.map_or(Operand::ZERO, |slot| self.entries[slot].operand()));
         let text = number.text();
-        let slot = self.slot(key, text.len())?;
+        let slot = self.slot_from(found, key, text.len())?;
         self.put(slot, &text, Some(number), now, now);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::output::{Closing, Event, Output};
-use super::sessions::{ClientIndex, Role};
+use super::sessions::{ClientIndex, REPORTS_MAX, Role};
 use super::settings::Settings;
 use super::{Now, State};
 
@@ -15,15 +15,17 @@ impl<K: Copy + Eq> State<K> {
     /// Call it right after [`connected`](Self::connected) and whenever that time has come.
     pub fn check(&mut self, client: ClientIndex, now: Now, out: &mut impl Output<K>) -> Option<Duration> {
         let slot = self.sessions.find(client)?;
-        let session = self.sessions.get(slot);
+        let session = self.sessions.get_mut(slot);
         if session.is_closing {
             return None;
         }
+        session.reports_left = REPORTS_MAX;
+        let session = self.sessions.get(slot);
         let traffic = out.traffic(session.key);
         let settings = &self.settings;
         let is_past = |deadline: Duration| deadline <= now.monotonic;
 
-        let stalled_max = match session.link {
+        let stalled_max = match session.link_heard {
             Some(_) => settings.interclacks_stalled_write_timeout,
             None => settings.stalled_write_timeout,
         };
@@ -42,8 +44,8 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
 
-        let ping = match &session.link {
-            Some(link) => Some(link.last_heard.monotonic.saturating_add(settings.interclacks_ping_timeout)),
+        let ping = match session.link_heard {
+            Some(heard) => Some(heard.monotonic.saturating_add(settings.interclacks_ping_timeout)),
             None if session.ping.is_expected => {
                 Some(session.ping.last.monotonic.saturating_add(settings.ping_timeout))
             }

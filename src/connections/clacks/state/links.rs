@@ -1,9 +1,7 @@
 //! Connections to other servers.
 
-use std::collections::HashSet;
-
 use super::output::Output;
-use super::sessions::{Link, Role};
+use super::sessions::Role;
 use super::{Now, State};
 
 impl<K: Copy + Eq> State<K> {
@@ -19,23 +17,20 @@ impl<K: Copy + Eq> State<K> {
     /// The client is another server from now on. A link gets every signal; what it listens to is put
     /// aside, so that it gets none twice.
     pub(super) fn start_link(&mut self, slot: usize, now: Now) {
-        if self.sessions.get(slot).link.is_none() {
-            let names: HashSet<_> = self.topics.names(slot).cloned().collect();
-            self.topics.leave(slot);
-            self.sessions.get_mut(slot).link = Some(Box::new(Link { last_heard: now, names }));
+        if !self.sessions.has(slot, Role::Link) {
+            self.topics.park(slot);
+            self.sessions.get_mut(slot).link_heard = Some(now);
             self.sessions.enter(slot, Role::Link);
         }
     }
 
     /// The client is an ordinary one again.
     pub(super) fn end_link(&mut self, slot: usize) {
-        let session = self.sessions.get_mut(slot);
-        let key = session.key;
-        if let Some(link) = session.link.take() {
+        if self.sessions.has(slot, Role::Link) {
             self.sessions.leave(slot, Role::Link);
-            for name in link.names {
-                self.topics.listen(&name, key, slot);
-            }
+            let session = self.sessions.get_mut(slot);
+            session.link_heard = None;
+            self.topics.unpark(session.key, slot);
         }
     }
 }

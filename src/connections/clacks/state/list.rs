@@ -92,7 +92,7 @@ fn clients<K: Copy + Eq>(
         let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
         let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
         let last_ping = if session.ping.is_expected { session.ping.last.unix } else { 0.0 };
-        let last_heard = session.link.as_ref().map_or(0.0, |link| link.last_heard.unix);
+        let last_heard = session.link_heard.map_or(0.0, |heard| heard.unix);
         let line: [&[u8]; 23] = [
             b"CLIENT CID=",
             &session.cid,

@@ -18,7 +18,7 @@ pub use sessions::{ClientIndex, Peer};
 pub use settings::Settings;
 pub use users::{Permissions, Users, token};
 
-use self::sessions::{List, Role, Sessions};
+use self::sessions::{List, Ping, Role, Sessions};
 use self::topics::Topics;
 use super::flags::Flags;
 use super::number::Operand;
@@ -51,6 +51,9 @@ pub enum Flow {
     /// No more: the client is closed. What else it has sent must not have any effect.
     Closed,
 }
+
+/// The longest client name that is kept, in bytes: the rest is cut off.
+const CLIENT_NAME_MAX: usize = 1024;
 
 /// Everything that a clacks server knows, and what it does for each line that it gets. Without sockets, without a
 /// clock: connections and time come with each call.
@@ -111,8 +114,7 @@ impl<K: Copy + Eq> State<K> {
 
     /// A client is there: it is greeted.
     pub fn connected(&mut self, key: K, peer: Peer, now: Now, out: &mut impl Output<K>) -> ClientIndex {
-        let client = self.sessions.add(key, peer, now);
-        let slot = self.sessions.find(client).unwrap_or_default();
+        let slot = self.sessions.add(key, peer, now);
         if !self.sessions.group(Role::Monitor).is_empty() {
             let cid = self.sessions.get(slot).cid.clone();
             self.tell_monitors(&[b"DEBUG CONNECTED=", &cid], out);
@@ -120,7 +122,7 @@ impl<K: Copy + Eq> State<K> {
         let name = self.settings.server_name.clone();
         self.reply(slot, &[b"CLACKS ", name.as_bytes()], out);
         self.reply(slot, &[b"OVERHEAD M Authentication required"], out);
-        client
+        self.sessions.index(slot)
     }
 
     /// A client is gone, and so many bytes for it were never sent.
@@ -175,7 +177,7 @@ impl<K: Copy + Eq> State<K> {
         self.sessions.check_invariants();
         self.topics.check_invariants(|slot| {
             let session = self.sessions.get(slot);
-            (!session.is_closing && session.link.is_none()).then_some(session.key)
+            (!session.is_closing && session.link_heard.is_none()).then_some(session.key)
         });
         assert!(self.refused.is_empty());
     }
@@ -207,9 +209,10 @@ impl<K: Copy + Eq> State<K> {
         now: Now,
         out: &mut impl Output<K>,
     ) {
-        let allowed = self.sessions.get(slot).permissions.allow(needed(&command));
-        if let Some(link) = &mut self.sessions.get_mut(slot).link {
-            link.last_heard = now;
+        let session = self.sessions.get_mut(slot);
+        let allowed = session.permissions.allow(needed(&command));
+        if let Some(heard) = &mut session.link_heard {
+            *heard = now;
         }
         // A monitor sees the line that makes it one, and not the line that ends it.
         match command {
@@ -253,7 +256,7 @@ impl<K: Copy + Eq> State<K> {
             Command::KeySync(entry) => {
                 let offset = self.sessions.get(slot).clock_offset;
                 let stored = self.store.merge(&entry, offset).map(drop);
-                self.sessions.get_mut(slot).ping.last = now;
+                self.sessions.get_mut(slot).ping = Ping { last: now, is_expected: true };
                 self.stored(slot, stored, line, out);
             }
             Command::ClearCache => {
@@ -271,20 +274,14 @@ impl<K: Copy + Eq> State<K> {
             Command::KeyList => self.start_list(slot, List::Keys(None), out),
             Command::ClientList => self.start_list(slot, List::Clients(None), out),
             Command::Listen(name) => self.listen(slot, name, out),
-            Command::Unlisten(name) => match &mut self.sessions.get_mut(slot).link {
-                Some(link) => drop(link.names.remove(name)),
-                None => self.topics.unlisten(name, slot),
-            },
+            Command::Unlisten(name) => self.topics.unlisten(name, slot),
             Command::Flush(id) => self.reply(slot, &[b"FLUSHED ", id], out),
             Command::Ping => {
-                let ping = &mut self.sessions.get_mut(slot).ping;
-                ping.last = now;
-                ping.is_expected = true;
+                self.sessions.get_mut(slot).ping = Ping { last: now, is_expected: true };
             }
             Command::NoPing => {
-                let session = self.sessions.get_mut(slot);
-                if session.link.is_none() {
-                    session.ping.is_expected = false;
+                if !self.sessions.has(slot, Role::Link) {
+                    self.sessions.get_mut(slot).ping.is_expected = false;
                 }
             }
             Command::ClientDisconnect(cid) => {
@@ -361,29 +358,38 @@ impl<K: Copy + Eq> State<K> {
 
     fn has_taken(&mut self, slot: usize, stored: Result<(), Full>, out: &mut impl Output<K>) -> bool {
         if stored.is_err() {
-            out.log(&Event::CacheFull { cid: &self.sessions.get(slot).cid });
+            self.report(slot, |cid| Event::CacheFull { cid }, out);
             self.reply(slot, &[b"OVERHEAD E cache_full"], out);
         }
         stored.is_ok()
     }
 
     fn listen(&mut self, slot: usize, name: &[u8], out: &mut impl Output<K>) {
-        let max = self.settings.names_max;
-        let session = self.sessions.get_mut(slot);
-        let count = session.link.as_ref().map_or_else(|| self.topics.count(slot), |link| link.names.len());
-        if count >= max {
-            out.log(&Event::TooManyNames { cid: &session.cid });
+        let key = self.sessions.get(slot).key;
+        if self.topics.listen(name, key, slot, self.settings.names_bytes_max).is_err() {
+            self.report(slot, |cid| Event::TooManyNames { cid }, out);
             self.reply(slot, &[b"OVERHEAD E too_many_names"], out);
-        } else if let Some(link) = &mut session.link {
-            link.names.insert(name.into());
-        } else {
-            self.topics.listen(name, session.key, slot);
+        }
+    }
+
+    /// Logs a trouble that a client can make as often as it likes.
+    fn report<'a>(
+        &'a mut self,
+        slot: usize,
+        event: impl Fn(&'a [u8]) -> Event<'a>,
+        out: &mut impl Output<K>,
+    ) {
+        let session = self.sessions.get_mut(slot);
+        if session.reports_left > 0 {
+            session.reports_left -= 1;
+            out.log(&event(&session.cid));
         }
     }
 
     fn rename(&mut self, slot: usize, name: &[u8]) {
         // A semicolon would end the field in a client list.
-        self.sessions.get_mut(slot).info = name.iter().map(|&b| if b == b';' { b'_' } else { b }).collect();
+        let name = name.iter().take(CLIENT_NAME_MAX);
+        self.sessions.get_mut(slot).info = name.map(|&b| if b == b';' { b'_' } else { b }).collect();
     }
 
     fn overflow_unless(&mut self, taken: bool, slot: usize, out: &mut impl Output<K>) {

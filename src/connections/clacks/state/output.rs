@@ -62,7 +62,8 @@ pub struct Traffic {
     pub stalled_since: Option<Duration>,
 }
 
-/// What the log should know. Tokens never show.
+/// What the log should know. Tokens never show. Of what a client can repeat as often as it likes,
+/// only the first ones between two [looks](super::State::check) at it come here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -149,9 +150,19 @@ impl Event<'_> {
     }
 }
 
+/// The most bytes of what a client sent that a line in the log shows.
+const SHOWN_MAX: usize = 256;
+
+/// Bytes from a client as they may stand in a log.
+fn text(bytes: &[u8]) -> String {
+    match bytes.split_at_checked(SHOWN_MAX) {
+        Some((shown, rest)) if !rest.is_empty() => format!("{}…", shown.escape_ascii()),
+        _ => bytes.escape_ascii().to_string(),
+    }
+}
+
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
         match self {
             Self::LoggedIn { cid, user } => write!(f, "{}: logged in as {user}", text(cid)),
             Self::LoginFailed { cid } => write!(f, "{}: login failed, closed", text(cid)),

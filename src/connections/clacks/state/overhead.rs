@@ -82,10 +82,10 @@ impl<K: Copy + Eq> State<K> {
 
     /// The flags that tell the server something.
     fn obey(&mut self, slot: usize, flags: Flags, value: &[u8], now: Now, out: &mut impl Output<K>) {
-        let session = self.sessions.get_mut(slot);
         if flags.contains(Flags::ERROR) {
-            out.log(&Event::ClientError { cid: &session.cid, message: value });
+            self.report(slot, |cid| Event::ClientError { cid, message: value }, out);
         }
+        let session = self.sessions.get_mut(slot);
         if flags.contains(Flags::TIMESTAMP) {
             let offset = now.unix - Operand::step(value).to_f64();
             if offset.is_finite() {

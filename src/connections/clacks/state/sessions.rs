@@ -1,6 +1,6 @@
 //! The clients, and the groups that some of them belong to.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -46,7 +46,10 @@ pub(super) struct Session<K> {
     pub(super) clock_offset: f64,
     /// A list of which a part has been sent.
     pub(super) list: Option<List>,
-    pub(super) link: Option<Box<Link>>,
+    /// When a link was last heard of; `None` for other clients.
+    pub(super) link_heard: Option<Now>,
+    /// How many more of its troubles are logged until the next look at it.
+    pub(super) reports_left: u32,
     serial: u64,
     places: [usize; GROUPS],
 }
@@ -57,14 +60,6 @@ pub(super) struct Ping {
     pub(super) last: Now,
     /// Does the client owe one?
     pub(super) is_expected: bool,
-}
-
-/// What only a connection between servers has.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) last_heard: Now,
-    /// What it listens to once it is a link no more: a link gets every signal, and none twice.
-    pub(super) names: HashSet<Arc<[u8]>>,
 }
 
 /// A list and the last item of it that was sent.
@@ -84,6 +79,9 @@ pub(super) enum Role {
     /// Is another server.
     Link,
 }
+
+/// So that no client fills the log.
+pub(super) const REPORTS_MAX: u32 = 20;
 
 const GROUPS: usize = 3;
 const NOWHERE: usize = usize::MAX;
@@ -105,8 +103,8 @@ impl<K> Default for Sessions<K> {
 }
 
 impl<K: Copy + Eq> Sessions<K> {
-    /// A new client.
-    pub(super) fn add(&mut self, key: K, peer: Peer, now: Now) -> ClientIndex {
+    /// A new client's slot.
+    pub(super) fn add(&mut self, key: K, peer: Peer, now: Now) -> usize {
         self.serial += 1;
         let (host, port) = match peer {
             Peer::Unix => ("unixdomainsocket".to_owned(), now.unix.max(0.0) as u64),
@@ -125,12 +123,17 @@ impl<K: Copy + Eq> Sessions<K> {
             ping: Ping { last: now, is_expected: true },
             clock_offset: 0.0,
             list: None,
-            link: None,
+            link_heard: None,
+            reports_left: REPORTS_MAX,
             serial: self.serial,
             places: [NOWHERE; GROUPS],
         });
         self.by_cid.insert(cid, slot);
-        ClientIndex { slot, serial: self.serial }
+        slot
+    }
+
+    pub(super) fn index(&self, slot: usize) -> ClientIndex {
+        ClientIndex { slot, serial: self.slots[slot].serial }
     }
 
     /// The slot of a client that is still there.
@@ -195,7 +198,7 @@ impl<K: Copy + Eq> Sessions<K> {
         let session = &mut self.slots[slot];
         session.is_closing = true;
         session.list = None;
-        session.link = None;
+        session.link_heard = None;
         self.by_cid.remove(&session.cid);
     }
 
@@ -223,10 +226,10 @@ impl<K: Copy + Eq> Sessions<K> {
         for (slot, session) in &self.slots {
             let found = self.by_cid(&session.cid);
             assert_eq!(found, (!session.is_closing).then_some(slot));
-            assert_eq!(session.link.is_some(), self.has(slot, Role::Link));
+            assert_eq!(session.link_heard.is_some(), self.has(slot, Role::Link));
             let roles = [Role::Monitor, Role::Link].into_iter().any(|role| self.has(slot, role));
             assert!(!roles || self.has(slot, Role::Member), "only who has logged in has a part");
-            let is_idle = session.list.is_none() && session.link.is_none();
+            let is_idle = session.list.is_none() && session.link_heard.is_none();
             assert!(!session.is_closing || is_idle && !self.has(slot, Role::Member));
         }
         assert!(self.by_cid.len() <= self.slots.len());

@@ -27,8 +27,9 @@ pub struct Settings {
     pub cache_clean_interval: Duration,
     /// How many entries one call of [`State::clean`](super::State::clean) looks at.
     pub clean_budget: usize,
-    /// How many names one client may listen to.
-    pub names_max: usize,
+    /// How much memory the names that one client listens to may take, in bytes: each its length and
+    /// some 200 more.
+    pub names_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -44,8 +45,8 @@ impl Default for Settings {
             deleted_cache_time: Duration::from_secs(3600),
             stale_cache_time: Duration::from_secs(86400),
             cache_clean_interval: Duration::from_secs(60),
-            clean_budget: 4096,
-            names_max: 1 << 20,
+            clean_budget: 1024,
+            names_bytes_max: 64 << 20,
         }
     }
 }

@@ -102,3 +102,44 @@ impl fmt::Debug for Users {
 pub fn token(name: &str, password: &str) -> String {
     format!("{}:{}", STANDARD.encode(name), STANDARD.encode(password))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_user_and_nothing_else_does() {
+        let mut users = Users::default();
+        assert_eq!(users.check(b""), None, "there is nobody");
+        users.add("admin", "adminpass", Permissions::ALL);
+        users.add("ro", "a much longer password than the others have", Permissions::READ);
+        users.add("", "", Permissions::NONE);
+        assert_eq!(token("admin", "adminpass"), "YWRtaW4=:YWRtaW5wYXNz");
+        let check = |token: &str, expected| {
+            assert_eq!(users.check(token.as_bytes()).map(|(name, _)| name), expected, "{token}");
+        };
+        check("YWRtaW4=:YWRtaW5wYXNz", Some("admin"));
+        check(&token("ro", "a much longer password than the others have"), Some("ro"));
+        check(":", Some(""));
+        for wrong in ["", "YWRtaW4=", "YWRtaW4=:", "YWRtaW4=:YWRtaW5wYXNz\0", "YWRtaW4=:YWRtaW5wYXN", ":\0"] {
+            check(wrong, None);
+        }
+        check(&"x".repeat(10_000), None);
+        check(&(token("ro", "a much longer password than the others have") + "x"), None);
+    }
+
+    #[test]
+    fn of_two_users_with_one_token_the_later_one_counts() {
+        let mut users = Users::default();
+        users.add("a", "b", Permissions::ALL);
+        users.add("a", "b", Permissions::READ);
+        assert_eq!(users.check(token("a", "b").as_bytes()), Some(("a", Permissions::READ)));
+    }
+
+    #[test]
+    fn permissions_are_shown_by_name_and_tokens_not_at_all() {
+        let mut users = Users::default();
+        users.add("me", "secret", Permissions::READ.with(Permissions::MANAGE));
+        assert_eq!(format!("{users:?}"), r#"{"me": {"read", "manage"}}"#);
+    }
+}
