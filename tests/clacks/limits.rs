@@ -194,7 +194,7 @@ fn a_monitor_whose_queue_is_full_does_not_stop_the_others() {
     // It is its own line that a monitor has no room for.
     let mut world = run("+ m admin\n m> MONITOR\n m< DEBUG {m}=MONITOR");
     world.queue("m").lines_max = 0;
-    assert_eq!(world.send("m", b"STORE k=1"), Flow::Closed);
+    assert_eq!(world.send("m", b"RETRIEVE k"), Flow::Closed);
     assert_eq!(world.take("m"), ["<CUT>"]);
 }
 

@@ -231,7 +231,8 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// Whatever clients send, and whether or not they read, the state stays whole, and who is closed gets nothing.
+    /// Whatever clients send, and whether or not they read, the state stays whole, and who is closed gets
+    /// nothing.
     #[test]
     fn no_line_does_harm(
         lines in proptest::collection::vec((0..CLIENTS.len(), any_line()), 1..120),

@@ -228,10 +228,10 @@ impl World {
 
     /// Runs a script: one step a line.
     ///
-    /// `+ a` and `+ a admin`: a connects, as that user; `- a`: its connection is gone; `a> line`, `a< line`: a sends,
-    /// a gets, after all that was sent to it before; `@ 60`: that many seconds pass; `resume a`; `flush`: what is
-    /// queued is sent; `log text`:
-    /// the next event of the log. `{a}` is a's CID, `{admin}` the token of a user.
+    /// `+ a` and `+ a admin`: a connects, as that user; `- a`: its connection is gone; `a> line`, `a< line`:
+    /// a sends, a gets, after all that was sent to it before; `@ 60`: that many seconds pass; `resume a`;
+    /// `flush`: what is queued is sent; `log text`: the next event of the log. `{a}` is a's CID, `{admin}`
+    /// the token of a user.
     ///
     /// All that a connection gets must be in the script: before the next step that makes something happen.
     #[track_caller]

@@ -1,7 +1,8 @@
 //! Clacks: signals and a shared cache, spoken in lines of text.
 //!
-//! The files here are functions of what they are given: a [`Command`] is what a line says, a [`Store`] is the cache,
-//! a [`State`] is what the server knows and does. Sockets, clocks and queues are behind [`Output`] and [`Now`].
+//! The files here are functions of what they are given: a [`Command`] is what a line says, a [`Store`] is the
+//! cache, a [`State`] is what the server knows and does. Sockets, clocks and queues are behind [`Output`] and
+//! [`Now`].
 
 pub mod client;
 pub mod configuration;

@@ -8,9 +8,9 @@ use super::settings::Settings;
 use super::{Now, State};
 
 impl<K: Copy + Eq> State<K> {
-    /// Does what is due for a client: closes it if it has not logged in, gave no sign of life or takes no output
-    /// for too long, or sends it a `NOP`. Says when to look again, on the monotonic clock: nothing can become due
-    /// before. `None` if the client is closed.
+    /// Does what is due for a client: closes it if it has not logged in, gave no sign of life or takes no
+    /// output for too long, or sends it a `NOP`. Says when to look again, on the monotonic clock: nothing can
+    /// become due before. `None` if the client is closed.
     ///
     /// Call it right after [`connected`](Self::connected) and whenever that time has come.
     pub fn check(&mut self, client: ClientIndex, now: Now, out: &mut impl Output<K>) -> Option<Duration> {

@@ -10,8 +10,8 @@ use crate::connections::clacks::flags::Flags;
 use crate::connections::clacks::number::Operand;
 use crate::connections::clacks::protocol::Overhead;
 
-/// What clients may have forwarded. The reference server forwards every flag, so that who may write can end or freeze
-/// all other clients.
+/// What clients may have forwarded. The reference server forwards every flag, so that who may write can end
+/// or freeze all other clients.
 const FORWARDABLE: [Flags; 6] =
     [Flags::FORWARD, Flags::RETURN, Flags::NO_LOGGING, Flags::DISCARD, Flags::INFORMAL, Flags::CLOSE_ALL];
 

@@ -9,8 +9,8 @@ use super::group::Group;
 
 /// The names that somebody listens to.
 ///
-/// A listener is taken out by its position, which it knows, so neither a client with many names nor a name with
-/// many clients is expensive to end.
+/// A listener is taken out by its position, which it knows, so neither a client with many names nor a name
+/// with many clients is expensive to end.
 #[derive(Debug)]
 pub(super) struct Topics<K> {
     by_name: HashMap<Arc<[u8]>, usize>,

@@ -75,8 +75,8 @@ impl Users {
         }
     }
 
-    /// The user whose token it is. How long this takes depends on the length of the token and on the number of
-    /// users, not on what is in any token.
+    /// The user whose token it is. How long this takes depends on the length of the token and on the number
+    /// of users, not on what is in any token.
     pub fn check(&self, token: &[u8]) -> Option<(&str, Permissions)> {
         let mut filled = token.to_vec();
         filled.resize(self.token_max, 0);

@@ -1,10 +1,16 @@
 //! The cache: values by key, with the times that linked servers compare and that old entries are dropped by.
 
+mod entry;
+#[cfg(test)]
+mod model;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use slab::Slab;
+
+pub use entry::{Entry, Purged, Retention};
 
 use super::number::{Number, Operand};
 use super::protocol::KeySync;
@@ -25,42 +31,9 @@ pub struct Store {
     dirty: bool,
 }
 
-/// What is kept for a key.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Entry {
-    /// The value; empty in a tombstone.
-    pub value: Vec<u8>,
-    /// When the value was set, or the tombstone: the newer one wins between servers.
-    pub cache_time: f64,
-    /// When the value was last asked for; 0 where that is not known.
-    pub access_time: f64,
-    /// Is this a tombstone?
-    pub deleted: bool,
-    /// What the value shows only 15 digits of, if arithmetic made it.
-    number: Option<Number>,
-}
-
 /// The cache would become larger than its limit: nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
-
-/// Why [`Store::sweep`] forgot an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purged {
-    /// Nobody asked for it for too long.
-    Stale,
-    /// It was a tombstone, and an old one.
-    Deleted,
-}
-
-/// What [`Store::sweep`] keeps.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Retention {
-    /// Entries that were set or asked for at this Unix time or later are kept.
-    pub stale_before: f64,
-    /// Tombstones set at this Unix time or later are kept.
-    pub deleted_before: f64,
-}
 
 /// How far a [sweep](Store::sweep) is.
 #[derive(Debug, Clone, Default)]
@@ -73,35 +46,6 @@ const ENTRY_COST: usize = 200;
 
 /// The smallest buffer of a value: what an allocator hands out anyway, and enough for any counter.
 const VALUE_MIN: usize = 24;
-
-impl Entry {
-    /// An entry whose value is text.
-    pub fn new(value: Vec<u8>, cache_time: f64, access_time: f64) -> Self {
-        Self { value, cache_time, access_time, deleted: false, number: None }
-    }
-
-    /// A removed entry.
-    pub fn tombstone(cache_time: f64, access_time: f64) -> Self {
-        Self { value: Vec::new(), cache_time, access_time, deleted: true, number: None }
-    }
-
-    fn operand(&self) -> Operand {
-        match self.number {
-            _ if self.deleted => Operand::ZERO,
-            Some(number) => number.into(),
-            None => Operand::stored(&self.value),
-        }
-    }
-
-    fn purge(&self, retention: &Retention) -> Option<Purged> {
-        if self.deleted {
-            (self.cache_time < retention.deleted_before).then_some(Purged::Deleted)
-        } else {
-            // A value that came from another server without an access time is as fresh as it is new.
-            (self.access_time.max(self.cache_time) < retention.stale_before).then_some(Purged::Stale)
-        }
-    }
-}
 
 impl Store {
     /// An empty cache that refuses what would make it larger than so many bytes, its own overhead included.
@@ -216,8 +160,9 @@ impl Store {
         range.map(|(key, &slot)| (&**key, &self.entries[slot]))
     }
 
-    /// Looks at the next `budget` entries (one at least), in byte order, and forgets those that `retention` does not keep:
-    /// `visit` is told of each. Says whether the end was reached; the sweep then stands at the start again.
+    /// Looks at the next `budget` entries (one at least), in byte order, and forgets those that `retention`
+    /// does not keep: `visit` is told of each. Says whether the end was reached; the sweep then stands at the
+    /// start again.
     pub fn sweep(
         &mut self,
         sweep: &mut Sweep,
@@ -387,9 +332,6 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
     use super::*;
 
     fn value<'a>(store: &'a Store, key: &str) -> Option<&'a [u8]> {
@@ -588,126 +530,5 @@ mod tests {
         check("increment", true, &|s| s.increment(b"k", Operand::ONE, 2.0).unwrap());
         check("clear", true, &Store::clear);
         check("load", false, &|s| s.load(b"l", Entry::new(b"v".to_vec(), 1.0, 1.0)));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Store(Vec<u8>, Vec<u8>),
-        Retrieve(Vec<u8>),
-        Remove(Vec<u8>),
-        Increment(Vec<u8>, Vec<u8>),
-        Decrement(Vec<u8>, Vec<u8>),
-        Merge(Vec<u8>, Vec<u8>, u8, bool, i8),
-        Sweep(usize, u8, u8),
-        Clear,
-    }
-
-    fn any_step() -> impl Strategy<Value = Step> {
-        let key = || vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0u8), Just(255u8)], 1..3);
-        let value = || prop_oneof![vec(any::<u8>(), 0..40), "[0-9]{1,3}".prop_map(String::into_bytes)];
-        prop_oneof![
-            6 => (key(), value()).prop_map(|(k, v)| Step::Store(k, v)),
-            3 => key().prop_map(Step::Retrieve),
-            3 => key().prop_map(Step::Remove),
-            3 => (key(), value()).prop_map(|(k, v)| Step::Increment(k, v)),
-            3 => (key(), value()).prop_map(|(k, v)| Step::Decrement(k, v)),
-            6 => (key(), value(), any::<u8>(), any::<bool>(), any::<i8>())
-                .prop_map(|(k, v, t, d, o)| Step::Merge(k, v, t, d, o)),
-            3 => (0usize..5, 0u8..100, 0u8..100).prop_map(|(b, s, d)| Step::Sweep(b, s, d)),
-            1 => Just(Step::Clear),
-        ]
-    }
-
-    /// The cache as anybody would write it first.
-    #[derive(Default)]
-    struct Model(BTreeMap<Vec<u8>, Entry>);
-
-    impl Model {
-        fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) {
-            let number = result(self.0.get(key).map_or(Operand::ZERO, Entry::operand));
-            let mut entry = Entry::new(number.text().to_vec(), now, now);
-            entry.number = Some(number);
-            self.0.insert(key.to_vec(), entry);
-        }
-
-        fn merge(&mut self, key: &[u8], entry: Entry) {
-            if self.0.get(key).is_none_or(|own| own.cache_time < entry.cache_time) {
-                self.0.insert(key.to_vec(), entry);
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_cache_does_what_a_sorted_map_does(steps in vec(any_step(), 1..80)) {
-            let mut store = Store::default();
-            let mut model = Model::default();
-            let mut sweep = Sweep::default();
-            for (now, step) in (1u32..).zip(&steps) {
-                let now = f64::from(now);
-                match step {
-                    Step::Store(key, value) => {
-                        store.store(key, value, now).unwrap();
-                        model.0.insert(key.clone(), Entry::new(value.clone(), now, now));
-                    }
-                    Step::Retrieve(key) => {
-                        let entry = model.0.get_mut(key).filter(|entry| !entry.deleted);
-                        let value = entry.map(|entry| {
-                            entry.access_time = now;
-                            &*entry.value
-                        });
-                        prop_assert_eq!(store.retrieve(key, now), value);
-                    }
-                    Step::Remove(key) => {
-                        store.remove(key, now).unwrap();
-                        model.0.insert(key.clone(), Entry::tombstone(now, now));
-                    }
-                    Step::Increment(key, step) => {
-                        store.increment(key, Operand::step(step), now).unwrap();
-                        model.count(key, now, |value| Number::sum(value, Operand::step(step)));
-                    }
-                    Step::Decrement(key, step) => {
-                        store.decrement(key, Operand::step(step), now).unwrap();
-                        model.count(key, now, |value| Number::difference(value, Operand::step(step)));
-                    }
-                    Step::Merge(key, value, time, deleted, offset) => {
-                        let (time, offset, deleted) = (f64::from(*time), f64::from(*offset), *deleted);
-                        let entry = KeySync { cache_time: time, access_time: time, deleted, key, value };
-                        store.merge(&entry, offset).unwrap();
-                        let access_time = if time == 0.0 { 0.0 } else { time + offset };
-                        model.merge(key, match deleted {
-                            true => Entry::tombstone(time + offset, access_time),
-                            false => Entry::new(value.clone(), time + offset, access_time),
-                        });
-                    }
-                    Step::Sweep(budget, stale, deleted) => {
-                        let retention = Retention { stale_before: now - f64::from(*stale), deleted_before: now - f64::from(*deleted) };
-                        let after = sweep.after.clone();
-                        let mut purged = Vec::new();
-                        let done = store.sweep(&mut sweep, *budget, &retention, |key, why| purged.push((key.to_vec(), why)));
-                        let behind: Vec<_> = model.0.keys().filter(|key| after.as_ref().is_none_or(|after| ***key > **after)).cloned().collect();
-                        let budget = (*budget).max(1);
-                        prop_assert_eq!(done, behind.len() <= budget);
-                        let mut expected = Vec::new();
-                        for key in behind.into_iter().take(budget) {
-                            if let Some(why) = model.0[&key].purge(&retention) {
-                                model.0.remove(&key);
-                                expected.push((key, why));
-                            }
-                        }
-                        prop_assert_eq!(purged, expected);
-                    }
-                    Step::Clear => {
-                        store.clear();
-                        model.0.clear();
-                    }
-                }
-                store.check_invariants();
-                let same = store.entries_from(None).eq(model.0.iter().map(|(key, entry)| (&**key, entry)));
-                prop_assert!(same, "{store:?}");
-                let live: Vec<_> = model.0.iter().filter(|(_, entry)| !entry.deleted).map(|(key, _)| &**key).collect();
-                prop_assert_eq!(store.keys_from(None).collect::<Vec<_>>(), live);
-            }
-        }
     }
 }

@@ -1,0 +1,67 @@
+//! What the cache keeps for a key, and for how long.
+
+use crate::connections::clacks::number::{Number, Operand};
+
+/// What is kept for a key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Entry {
+    /// The value; empty in a tombstone.
+    pub value: Vec<u8>,
+    /// When the value was set, or the tombstone: the newer one wins between servers.
+    pub cache_time: f64,
+    /// When the value was last asked for; 0 where that is not known.
+    pub access_time: f64,
+    /// Is this a tombstone?
+    pub deleted: bool,
+    /// What the value shows only 15 digits of, if arithmetic made it.
+    pub(super) number: Option<Number>,
+}
+
+impl Entry {
+    /// An entry whose value is text.
+    pub fn new(value: Vec<u8>, cache_time: f64, access_time: f64) -> Self {
+        Self { value, cache_time, access_time, deleted: false, number: None }
+    }
+
+    /// A removed entry.
+    pub fn tombstone(cache_time: f64, access_time: f64) -> Self {
+        Self { value: Vec::new(), cache_time, access_time, deleted: true, number: None }
+    }
+
+    /// What arithmetic starts from.
+    pub(super) fn operand(&self) -> Operand {
+        match self.number {
+            _ if self.deleted => Operand::ZERO,
+            Some(number) => number.into(),
+            None => Operand::stored(&self.value),
+        }
+    }
+
+    /// Whether, and why, the entry is to be forgotten.
+    pub(super) fn purge(&self, retention: &Retention) -> Option<Purged> {
+        if self.deleted {
+            (self.cache_time < retention.deleted_before).then_some(Purged::Deleted)
+        } else {
+            // A value that came from another server without an access time is as fresh as it is new.
+            (self.access_time.max(self.cache_time) < retention.stale_before).then_some(Purged::Stale)
+        }
+    }
+}
+
+/// Why [`Store::sweep`](super::Store::sweep) forgot an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// Nobody asked for it for too long.
+    Stale,
+    /// It was a tombstone, and an old one.
+    Deleted,
+}
+
+/// What [`Store::sweep`](super::Store::sweep) keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retention {
+    /// Entries that were set or asked for at this Unix time or later are kept.
+    pub stale_before: f64,
+    /// Tombstones set at this Unix time or later are kept.
+    pub deleted_before: f64,
+}
