@@ -9,6 +9,8 @@ mod stream;
 mod tcp;
 mod transport;
 mod unix;
+#[cfg(test)]
+mod wire;
 
 pub use blocking::{Blocking, BlockingError};
 pub use listener::{Accept, Incoming};

@@ -403,3 +403,6 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
         self.transport = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+use crate::codec::Lines;
+use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Limits, SendError, Timeout};
+use crate::connections::wire::{Far, wire};
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Writes down what it is called with, and asks `act` what to do.
+struct Witness<A> {
+    events: Rc<RefCell<Vec<String>>>,
+    act: A,
+}
+
+impl<A: FnMut(&str, &Cx<'_, Lines>) -> HandlerResult> Witness<A> {
+    fn note(&mut self, event: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.events.borrow_mut().push(event.to_owned());
+        (self.act)(event, cx)
+    }
+}
+
+impl<A: FnMut(&str, &Cx<'_, Lines>) -> HandlerResult + 'static> Handler<Lines> for Witness<A> {
+    fn connected(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note("connected", cx)
+    }
+    fn message(&mut self, line: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note(line, cx)
+    }
+    fn drained(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note("drained", cx)
+    }
+    fn timeout(&mut self, what: Timeout, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note(&format!("{what:?}"), cx)
+    }
+    fn eof(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note("eof", cx)
+    }
+    fn closed(&mut self, why: &Closed, cx: &Cx<'_, Lines>) {
+        let _ = self.note(&format!("closed: {why}"), cx);
+    }
+}
+
+/// One connection, the other end of its wire, and what its handler has seen.
+struct Stage {
+    communicator: Communicator,
+    id: Id<Lines>,
+    far: Far,
+    events: Rc<RefCell<Vec<String>>>,
+}
+
+/// A connection that was added and not called yet.
+fn stage(act: impl FnMut(&str, &Cx<'_, Lines>) -> HandlerResult + 'static) -> Stage {
+    staged(|_| (), act)
+}
+
+fn staged(set: impl FnOnce(&Far), act: impl FnMut(&str, &Cx<'_, Lines>) -> HandlerResult + 'static) -> Stage {
+    let communicator = Communicator::new().unwrap();
+    let (ours, far) = wire();
+    set(&far);
+    let events = Rc::new(RefCell::new(Vec::new()));
+    let id = communicator.stream(ours, Lines::new(), Witness { events: events.clone(), act }).unwrap();
+    Stage { communicator, id, far, events }
+}
+
+/// One that is established already.
+fn open(act: impl FnMut(&str, &Cx<'_, Lines>) -> HandlerResult + 'static) -> Stage {
+    let stage = stage(act);
+    stage.settle();
+    assert_eq!(stage.seen(), ["connected"]);
+    stage
+}
+
+impl Stage {
+    /// Turns until the loop would wait.
+    fn settle(&self) {
+        settle(&self.communicator);
+    }
+
+    /// What was seen since the last time.
+    fn seen(&self) -> Vec<String> {
+        self.events.take()
+    }
+
+    fn send(&self, bytes: &str) {
+        self.far.send(&self.communicator, self.id, bytes);
+    }
+
+    fn gone(&self) -> bool {
+        self.communicator.is_empty() && self.far.state().closed
+    }
+}
+
+fn settle(communicator: &Communicator) {
+    for _ in 0..200 {
+        communicator.turn(Some(Duration::ZERO)).unwrap();
+        if communicator.wait_hint() != Some(Duration::ZERO) {
+            return;
+        }
+    }
+    panic!("the loop never rests: {:?}", communicator.connections());
+}
+
+fn ok(_: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_is_closed_while_it_is_established_is_let_go_in_the_same_turn() {
+    let stage = staged(|far| far.state().connecting = true, ok);
+    stage.settle();
+    stage.communicator.send(stage.id, "never").unwrap();
+    assert!(stage.communicator.close(stage.id));
+    stage.communicator.turn(Some(Duration::ZERO)).unwrap();
+    assert!(stage.gone());
+    assert_eq!(stage.far.text(), "");
+    assert_eq!(stage.seen(), ["closed: closed by this program"]);
+}
+
+#[test]
+fn a_connection_that_is_closed_when_it_is_established_still_writes() {
+    let stage = stage(|event, cx| {
+        if event == "connected" {
+            cx.reply("bye")?;
+            cx.close();
+        }
+        Ok(())
+    });
+    stage.far.put("unread\n");
+    stage.settle();
+    assert_eq!(stage.seen(), ["connected", "closed: closed by this program"]);
+    assert_eq!(stage.far.text(), "bye\n");
+    assert!(stage.gone());
+}
+
+#[test]
+fn this_direction_ends_once_behind_everything_and_then_it_closes() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    far.state().room = 2;
+    communicator.send(*id, "abc").unwrap();
+    assert!(communicator.shutdown_write(*id));
+    assert_eq!(communicator.send(*id, "more"), Err(SendError::Gone));
+    stage.settle();
+    assert_eq!((far.text().as_str(), far.state().shut), ("ab", false));
+    assert!(communicator.close(*id));
+    stage.settle();
+    assert_eq!((far.text().as_str(), far.state().shut), ("ab", false));
+    far.take(communicator, *id, 100);
+    stage.settle();
+    assert_eq!((far.text().as_str(), far.state().shut), ("abc\n", true));
+    assert!(stage.gone());
+}
+
+#[test]
+fn what_came_before_writing_failed_is_handed_over_first() {
+    let stage = open(ok);
+    stage.far.state().write_error = Some(ErrorKind::BrokenPipe);
+    stage.far.put("one\ntwo\n");
+    stage.communicator.send(stage.id, "lost").unwrap();
+    stage.settle();
+    assert_eq!(stage.seen(), ["one", "two", "closed: failed: broken pipe"]);
+    assert!(stage.gone());
+}
+
+#[test]
+fn a_failed_write_comes_to_light_when_it_is_read_again() {
+    type Switch = fn(&Communicator, Id<Lines>, bool) -> bool;
+    let switches: [Switch; 2] = [|c, id, on| c.enable(id, on), |c, id, on| c.read(id, on)];
+    for switch in switches {
+        let stage = open(ok);
+        let Stage { communicator, id, far, .. } = &stage;
+        switch(communicator, *id, false);
+        far.state().write_error = Some(ErrorKind::BrokenPipe);
+        stage.send("kept\n");
+        communicator.send(*id, "lost").unwrap();
+        stage.settle();
+        assert!(stage.seen().is_empty());
+        assert_eq!(communicator.send(*id, "refused"), Err(SendError::Gone));
+        switch(communicator, *id, true);
+        stage.settle();
+        assert_eq!(stage.seen(), ["kept", "closed: failed: broken pipe"]);
+        assert!(stage.gone());
+    }
+}
+
+#[test]
+fn half_open_it_still_sends_and_hears_of_nothing_more() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    far.end(communicator, *id);
+    stage.settle();
+    assert_eq!(stage.seen(), ["eof"]);
+    for _ in 0..3 {
+        far.end(communicator, *id);
+        communicator.enable(*id, false);
+        communicator.enable(*id, true);
+        stage.settle();
+    }
+    communicator.send(*id, "still here").unwrap();
+    stage.settle();
+    assert_eq!(far.text(), "still here\n");
+    far.state().write_error = Some(ErrorKind::BrokenPipe);
+    communicator.send(*id, "no more").unwrap();
+    stage.settle();
+    assert_eq!(stage.seen(), ["closed: failed: broken pipe"]);
+    assert!(stage.gone());
+}
+
+#[test]
+fn drained_is_said_once_for_each_time_that_the_queue_was_high() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    communicator.set_limits(*id, Limits { output: 100, high_water: 50, low_water: 10, ..Limits::default() });
+    far.state().room = 0;
+    let line = "x".repeat(19);
+    for (lines, high) in [(2, false), (3, true), (5, true), (1, false)] {
+        for _ in 0..lines {
+            communicator.send(*id, &line).unwrap();
+        }
+        if lines == 5 {
+            assert_eq!(communicator.send(*id, &line), Err(SendError::Full { queued: 100 }));
+        }
+        stage.settle();
+        far.take(communicator, *id, 20 * lines - 11);
+        stage.settle();
+        assert!(stage.seen().is_empty(), "{lines} lines: said too early");
+        far.take(communicator, *id, 1);
+        stage.settle();
+        assert_eq!(stage.seen().len(), usize::from(high), "{lines} lines");
+        far.take(communicator, *id, 10);
+        stage.settle();
+        assert!(stage.seen().is_empty(), "{lines} lines: said twice");
+    }
+}
+
+/// Panics where it is told to.
+struct Faulty(&'static str);
+
+impl Faulty {
+    fn at(&self, what: &str) -> HandlerResult {
+        assert!(self.0 != what, "the handler was told to panic in {what}");
+        Ok(())
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self.at("drop");
+        }
+    }
+}
+
+impl Handler<Lines> for Faulty {
+    fn connected(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+        cx.set_limits(cx.id(), Limits { high_water: 1, ..Limits::default() });
+        cx.set_deadline(cx.id(), Some(Instant::now()));
+        cx.reply("hello")?;
+        self.at("connected")
+    }
+    fn message(&mut self, _: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.at("message")
+    }
+    fn drained(&mut self, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.at("drained")
+    }
+    fn timeout(&mut self, _: Timeout, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.at("timeout")
+    }
+    fn eof(&mut self, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.at("eof")
+    }
+    fn closed(&mut self, _: &Closed, _: &Cx<'_, Lines>) {
+        let _ = self.at("closed");
+    }
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_own_connection_and_no_other() {
+    for call in ["connected", "message", "drained", "timeout", "eof", "closed", "drop"] {
+        let stage = open(|event, cx| Ok(cx.reply(event)?));
+        let Stage { communicator, .. } = &stage;
+        let (ours, far) = wire();
+        far.put("x\n");
+        let bad = communicator.stream(ours, Lines::new(), Faulty(call)).unwrap();
+        stage.settle();
+        far.end(communicator, bad);
+        stage.settle();
+        communicator.close(bad);
+        stage.settle();
+        assert_eq!(communicator.len(), 1, "{call}: {:?}", communicator.connections());
+        assert!(far.state().closed, "{call}");
+        stage.send("on\n");
+        stage.settle();
+        assert_eq!(stage.far.text(), "connected\non\n", "{call}");
+    }
+}
+
+#[test]
+fn a_callback_can_remove_and_close_everything_it_can_name() {
+    for (what, closed) in [("remove", false), ("close", true)] {
+        let stage = open(move |event, cx| {
+            for info in cx.connections() {
+                match event {
+                    "remove" => assert!(cx.remove(info.key)),
+                    "close" => assert!(Communicator::close(cx, info.key)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        let (ours, far) = wire();
+        let events = Rc::new(RefCell::new(Vec::new()));
+        let other = Witness { events: events.clone(), act: ok };
+        stage.communicator.stream(ours, Lines::new(), other).unwrap();
+        stage.settle();
+        events.take();
+        stage.send(&format!("{what}\nnever\n"));
+        stage.settle();
+        assert!(stage.gone() && far.state().closed, "{what}");
+        let last = [closed.then_some("closed: closed by this program")];
+        assert!(
+            stage.seen().iter().map(String::as_str).eq([what].into_iter().chain(last.into_iter().flatten()))
+        );
+        assert!(events.borrow().iter().map(String::as_str).eq(last.into_iter().flatten()), "{what}");
+    }
+}
