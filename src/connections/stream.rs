@@ -177,6 +177,10 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         let mut failed = None;
         while used < input.len() {
             match codec.decode(&input[used..]) {
+                Ok(Decoded::Item(_, 0) | Decoded::Skip(0)) => {
+                    failed = Some(Closed::Decode(DecodeError::invalid("the codec takes no bytes", 0)));
+                    break;
+                }
                 Ok(Decoded::Item(item, took)) => {
                     items += 1;
                     used += took.min(input.len() - used);

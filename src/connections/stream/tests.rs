@@ -1,5 +1,7 @@
-use crate::codec::Lines;
-use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Limits, SendError, Timeout};
+use crate::codec::{Codec, DecodeError, Decoded, EncodeError, Lines};
+use crate::communicator::{
+    Closed, Communicator, Cx, Handler, HandlerResult, Id, Limits, SendError, Timeout, Timeouts,
+};
 use crate::connections::wire::{Far, wire};
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -230,6 +232,33 @@ fn drained_is_said_once_for_each_time_that_the_queue_was_high() {
         far.take(communicator, *id, 10);
         stage.settle();
         assert!(stage.seen().is_empty(), "{lines} lines: said twice");
+    }
+}
+
+/// Finds items that take nothing.
+struct Standing(Decoded<()>);
+
+impl Codec for Standing {
+    type In<'a> = ();
+    type Out<'a> = ();
+    fn decode<'a>(&'a mut self, _: &'a [u8]) -> Result<Decoded<()>, DecodeError> {
+        Ok(self.0)
+    }
+    fn encode((): (), _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_codec_that_takes_no_bytes_ends_its_connection() {
+    for found in [Decoded::Skip(0), Decoded::Item((), 0)] {
+        let communicator = Communicator::new().unwrap();
+        let (ours, far) = wire();
+        far.put("x");
+        let quiet = crate::on_item::<Standing, _>(|(), _| Ok(()));
+        communicator.stream(ours, Standing(found), quiet).unwrap();
+        settle(&communicator);
+        assert!(communicator.is_empty(), "{found:?}");
     }
 }
 
