@@ -262,10 +262,13 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             self.call(|handler| handler.connected(cx))?;
         }
         let reading = turn.ready.has(Ready::READING) || turn.ready.has(Ready::ADDED);
-        let mut outcome = Outcome::Wait;
-        if reading && cx.core(|core| core.may_read(turn.key)) {
-            outcome = self.read(turn, cx)?;
-        }
+        let outcome = if !reading {
+            Outcome::Wait
+        } else if cx.core(|core| core.may_read(turn.key)) {
+            self.read(turn, cx)?
+        } else {
+            Outcome::Again // the poll will not say it again
+        };
         for what in turn.ready.timeouts() {
             // What came in this very turn is in time.
             let late = match what {

@@ -107,6 +107,41 @@ fn ok(_: &str, _: &Cx<'_, Lines>) -> HandlerResult {
 }
 
 #[test]
+fn input_from_before_it_was_switched_off_when_it_was_established_comes_when_it_is_on_again() {
+    type Switch = fn(&Communicator, Id<Lines>, bool) -> bool;
+    let switches: [Switch; 2] = [|c, id, on| c.enable(id, on), |c, id, on| c.read(id, on)];
+    for switch in switches {
+        let stage = staged(
+            |far| far.put("early\n"),
+            move |event, cx| {
+                if event == "connected" {
+                    switch(cx, cx.id(), false);
+                }
+                Ok(())
+            },
+        );
+        stage.send("");
+        stage.settle();
+        assert_eq!(stage.seen(), ["connected"]);
+        assert!(switch(&stage.communicator, stage.id, true));
+        stage.settle();
+        assert_eq!(stage.seen(), ["early"]);
+    }
+}
+
+#[test]
+fn input_from_before_reading_was_stopped_before_the_first_turn_comes_when_it_is_read_again() {
+    let stage = staged(|far| far.put("early\n"), ok);
+    stage.send("");
+    assert!(stage.communicator.read(stage.id, false));
+    stage.settle();
+    assert_eq!(stage.seen(), ["connected"]);
+    assert!(stage.communicator.read(stage.id, true));
+    stage.settle();
+    assert_eq!(stage.seen(), ["early"]);
+}
+
+#[test]
 fn a_connection_that_is_closed_while_it_is_established_is_let_go_in_the_same_turn() {
     let stage = staged(|far| far.state().connecting = true, ok);
     stage.settle();
