@@ -78,7 +78,7 @@ struct Call<F> {
 pub(crate) struct Begun<D> {
     pub(crate) driver: D,
     pub(crate) ready: Ready,
-    pub(crate) tags: Vec<u64>,
+    pub(crate) due: Vec<Handle>,
     pub(crate) phase: Phase,
     pub(crate) wants_write: bool,
     /// Everything was written and this side's direction was ended.
@@ -227,6 +227,8 @@ impl<D, F> Core<D, F> {
         slot.ready = slot.ready.without(Ready::ENDED);
         slot.finishing = true;
         let (end, timers) = (slot.end.take(), take(&mut slot.timers));
+        slot.due.clear();
+        slot.ready = slot.ready.without(Ready::LATER);
         for handle in timers {
             self.timers.remove(handle);
         }
@@ -304,7 +306,7 @@ impl<D, F> Core<D, F> {
         let begun = Begun {
             driver,
             ready,
-            tags: take(&mut slot.tags),
+            due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
             phase: slot.phase,
             wants_write: slot.wants_write,
             finished: slot.finished,
@@ -332,9 +334,23 @@ impl<D, F> Core<D, F> {
         None
     }
 
+    /// What a call did not hand over, because the connection was switched off during it, comes again when it is on.
+    pub(crate) fn put_back(&mut self, key: Key, why: Ready, due: &[Handle]) {
+        let Some(slot) = self.open(key) else { return };
+        let set = due.iter().filter(|timer| slot.timers.contains(timer));
+        slot.due.splice(..0, set.copied());
+        let why = if slot.due.is_empty() { why.without(Ready::TIMERS) } else { why };
+        self.make_ready(key, why);
+    }
+
     /// Whether the running connection may have been closed, removed, disabled or stopped, or has much to write.
     pub(crate) fn interrupted(&mut self) -> bool {
         take(&mut self.interrupted)
+    }
+
+    /// Whether a connection that runs may be called once more.
+    pub(crate) fn may_call(&mut self, key: Key) -> bool {
+        self.open(key).is_some_and(|slot| slot.enabled)
     }
 
     /// Whether a connection that runs may go on reading.
@@ -352,6 +368,7 @@ impl<D, F> Core<D, F> {
                 self.make_dirty(key);
             }
             self.guard(key);
+            self.make_ready(key, Ready::default()); // what had to wait for this
         }
     }
 
@@ -388,12 +405,6 @@ impl<D, F> Core<D, F> {
         if let Some(slot) = self.any(key) {
             slot.unread = bytes;
         }
-    }
-
-    /// Whether anything was read in this turn.
-    pub(crate) fn heard_now(&mut self, key: Key) -> bool {
-        let now = self.now;
-        self.any(key).is_some_and(|slot| slot.heard == now)
     }
 
     /// Counts an accepted connection for its listener, from which it has its settings.
@@ -631,10 +642,13 @@ impl<D, F> Core<D, F> {
         for what in over {
             match what {
                 Limit::Timeout(bit) => {
-                    if let Some(slot) = self.any(key) {
-                        slot.restart(bit, now);
+                    let Some(slot) = self.any(key) else { return };
+                    slot.restart(bit, now);
+                    if slot.phase == Phase::Connecting && slot.enabled {
+                        self.close(key, Closed::TimedOut(Timeout::Deadline)); // nobody can be asked yet
+                    } else {
+                        self.make_ready(key, bit);
                     }
-                    self.make_ready(key, bit);
                 }
                 Limit::Connect => {
                     self.close(key, Closed::TimedOut(Timeout::Connect));
@@ -650,6 +664,52 @@ impl<D, F> Core<D, F> {
         self.guard(key);
     }
 
+    pub(crate) fn set_deadline(&mut self, key: Key, at: Option<u64>) -> bool {
+        let Some(slot) = self.open(key) else { return false };
+        (slot.deadline, slot.overdue) = (at, false);
+        slot.ready = slot.ready.without(Ready::DEADLINE);
+        self.guard(key);
+        true
+    }
+
+    /// Whether a timeout that the running connection is to be told of still counts: what was called before it
+    /// in this turn may have lifted it, and what came in this turn is in time.
+    pub(crate) fn still_over(&mut self, key: Key, what: Timeout) -> bool {
+        let now = self.now;
+        let Some(slot) = self.open(key) else { return false };
+        let timeouts = &slot.settings.timeouts;
+        match what {
+            Timeout::Read => timeouts.read.is_some() && slot.heard != now,
+            Timeout::Write => timeouts.write.is_some(),
+            Timeout::Idle => timeouts.idle.is_some() && slot.heard != now,
+            Timeout::Stalled => timeouts.stalled.is_some(),
+            Timeout::Deadline => take(&mut slot.overdue),
+            Timeout::Connect | Timeout::Timer(_) => false,
+        }
+    }
+
+    /// The tag of a connection's own timer that is over, unless it was cancelled.
+    pub(crate) fn take_timer(&mut self, key: Key, timer: Handle) -> Option<u64> {
+        let &mut Due::Tagged(of, tag) = self.timers.get_mut(timer)? else { return None };
+        if of != key {
+            return None;
+        }
+        self.timers.remove(timer);
+        if let Some(slot) = self.any(key) {
+            slot.timers.retain(|other| *other != timer);
+        }
+        Some(tag)
+    }
+
+    /// Lets go of those that a call neither took nor put back.
+    pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {
+        for &timer in due {
+            if !self.any(key).is_some_and(|slot| slot.due.contains(&timer)) {
+                let _ = self.take_timer(key, timer);
+            }
+        }
+    }
+
     /// Everything that is due by the loop's clock becomes ready.
     pub(crate) fn expire(&mut self, now: u64) {
         self.now = now;
@@ -660,11 +720,10 @@ impl<D, F> Core<D, F> {
                     self.timers.remove(handle);
                     self.look(key);
                 }
-                Some(&mut Due::Tagged(key, tag)) => {
-                    self.timers.remove(handle);
+                Some(&mut Due::Tagged(key, _)) => {
+                    self.timers.set(handle, NEVER); // it can be cancelled until it is handed over
                     if let Some(slot) = self.open(key) {
-                        slot.timers.retain(|other| *other != handle);
-                        slot.tags.push(tag);
+                        slot.due.push(handle);
                         self.make_ready(key, Ready::TIMERS);
                     }
                 }
@@ -769,6 +828,10 @@ impl<D, F> Core<D, F> {
                 self.timers.remove(handle);
                 if let Some(slot) = self.any(key) {
                     slot.timers.retain(|other| *other != handle);
+                    slot.due.retain(|other| *other != handle);
+                    if slot.due.is_empty() {
+                        slot.ready = slot.ready.without(Ready::TIMERS);
+                    }
                 }
                 Some(None)
             }

@@ -5,6 +5,7 @@ use super::handle::Communicator;
 use super::key::Key;
 use super::output::{OutQueue, Written};
 use super::slot::{Ready, Settings};
+use super::timers::Handle;
 use mio::event::Source;
 use std::io;
 use std::rc::Rc;
@@ -50,7 +51,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) communicator: &'a Communicator,
     pub(crate) key: Key,
     pub(crate) ready: Ready,
-    pub(crate) tags: &'a [u64],
+    /// Its own timers that are over; each can still be cancelled until it is taken.
+    pub(crate) due: &'a [Handle],
     pub(crate) settings: Rc<Settings>,
 }
 

@@ -258,9 +258,7 @@ impl Communicator {
     pub fn set_deadline(&self, key: impl Into<Key>, deadline: Option<Instant>) -> bool {
         let key = key.into();
         let at = deadline.map(|deadline| self.clock_at(deadline));
-        let found = self.with_slot(key, |slot| slot.deadline = at);
-        self.core(|core| core.guard(key));
-        found
+        self.core(|core| core.set_deadline(key, at))
     }
 
     fn with_slot(

@@ -41,6 +41,10 @@ impl Ready {
     );
     /// What has to wait while reading is stopped.
     pub(crate) const READING: Self = Self(Self::INPUT.0 | Self::HANGUP.0);
+    /// What one that is not established yet is called for; everything else waits.
+    const ESTABLISHING: Self = Self(Self::READING.0 | Self::ADDED.0);
+    /// What comes after the input in a call.
+    pub(crate) const LATER: Self = Self(Self::TIMEOUTS.0 | Self::TIMERS.0 | Self::DRAINED.0);
 
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
@@ -54,9 +58,12 @@ impl Ready {
     pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+    pub(crate) fn only(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 
     /// The timeouts that are over, in a fixed order.
-    pub(crate) fn timeouts(self) -> impl Iterator<Item = Timeout> {
+    pub(crate) fn timeouts(self) -> impl Iterator<Item = (Self, Timeout)> {
         [
             (Self::READ_TIMEOUT, Timeout::Read),
             (Self::WRITE_TIMEOUT, Timeout::Write),
@@ -65,7 +72,7 @@ impl Ready {
             (Self::DEADLINE, Timeout::Deadline),
         ]
         .into_iter()
-        .filter_map(move |(bit, what)| self.has(bit).then_some(what))
+        .filter(move |&(bit, _)| self.has(bit))
     }
 }
 
@@ -117,7 +124,8 @@ pub(crate) struct Slot<D> {
     pub(crate) driver: Option<D>,
     pub(crate) out: OutQueue,
     pub(crate) settings: Rc<Settings>,
-    pub(crate) tags: Vec<u64>,
+    /// Those of `timers` that are over and not handed over yet, in order.
+    pub(crate) due: Vec<Handle>,
     /// Why it ended, until `closed` has been told.
     pub(crate) end: Option<Closed>,
     /// Writing failed; what can still be read is delivered first.
@@ -125,6 +133,8 @@ pub(crate) struct Slot<D> {
 
     // Times are nanoseconds of the loop's clock.
     pub(crate) deadline: Option<u64>,
+    /// It is over, and that is not handed over yet.
+    pub(crate) overdue: bool,
     pub(crate) added: u64,
     pub(crate) last_read: u64,
     pub(crate) last_write: u64,
@@ -184,10 +194,11 @@ impl<D> Slot<D> {
             driver: None,
             out: OutQueue::default(),
             settings,
-            tags: Vec::new(),
+            due: Vec::new(),
             end: None,
             write_error: None,
             deadline: None,
+            overdue: false,
             added: now,
             last_read: now,
             last_write: now,
@@ -219,6 +230,7 @@ impl<D> Slot<D> {
         match self.phase {
             Phase::Ending | Phase::Lingering => self.ready,
             _ if !self.enabled => Ready::default(),
+            Phase::Connecting => self.ready.only(Ready::ESTABLISHING),
             Phase::Open if !self.reading => self.ready.without(Ready::READING),
             _ => self.ready,
         }
@@ -255,7 +267,7 @@ impl<D> Slot<D> {
             Ready::WRITE_TIMEOUT => self.last_write = now,
             Ready::IDLE_TIMEOUT => self.idle_since = now,
             Ready::STALLED => self.stalled_since = now,
-            _ => self.deadline = None,
+            _ => (self.deadline, self.overdue) = (None, true),
         }
     }
 }

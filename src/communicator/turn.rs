@@ -131,12 +131,12 @@ impl Communicator {
 
     /// Calls one connection.
     pub(super) fn dispatch(&self, key: Key) {
-        let Some(Begun { mut driver, ready, tags, phase, wants_write, finished, settings }) =
+        let Some(Begun { mut driver, ready, due, phase, wants_write, finished, settings }) =
             self.core(|core| core.begin(key))
         else {
             return;
         };
-        let turn = Turn { communicator: self, key, ready, tags: &tags, settings };
+        let turn = Turn { communicator: self, key, ready, due: &due, settings };
         self.0.calling.set(true);
         let mut over = false;
         match phase {
@@ -171,6 +171,9 @@ impl Communicator {
         }
         if over {
             let _ = self.core(|core| core.remove(key));
+        }
+        if !due.is_empty() {
+            self.core(|core| core.forget_timers(key, &due));
         }
         let wants_write = self.set_interest(key, &mut driver, wants_write);
         let removed = self.core(|core| core.end(key, driver, wants_write));

@@ -126,8 +126,10 @@ where
     }
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
-        if turn.tags.contains(&REST_OVER) {
-            self.resting = false;
+        for &timer in turn.due {
+            if turn.communicator.core(|core| core.take_timer(turn.key, timer)) == Some(REST_OVER) {
+                self.resting = false;
+            }
         }
         let (Some(listener), Some(accept)) = (&self.listener, &mut self.accept) else { return Outcome::Wait };
         if self.resting {

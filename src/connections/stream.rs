@@ -269,25 +269,42 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         } else {
             Outcome::Again // the poll will not say it again
         };
-        for what in turn.ready.timeouts() {
-            // What came in this very turn is in time.
-            let late = match what {
-                Timeout::Read | Timeout::Idle if reading => !cx.core(|core| core.heard_now(turn.key)),
-                _ => true,
-            };
-            if late && cx.is_alive(cx.id()) {
+        self.later(turn, cx)?;
+        Ok(outcome)
+    }
+
+    /// What comes after the input: time that is over, drained. Each callback may end, or switch off, what is left.
+    fn later(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<(), Closed> {
+        let mut left = turn.ready.only(Ready::LATER);
+        for (bit, what) in turn.ready.timeouts() {
+            if !cx.core(|core| core.may_call(turn.key)) {
+                break;
+            }
+            left = left.without(bit);
+            if cx.core(|core| core.still_over(turn.key, what)) {
                 self.call(|handler| handler.timeout(what, cx))?;
             }
         }
-        for &tag in turn.tags {
-            if cx.is_alive(cx.id()) {
+        let mut due = turn.due;
+        while let [timer, rest @ ..] = due
+            && cx.core(|core| core.may_call(turn.key))
+        {
+            due = rest;
+            if let Some(tag) = cx.core(|core| core.take_timer(turn.key, *timer)) {
                 self.call(|handler| handler.timeout(Timeout::Timer(tag), cx))?;
             }
         }
-        if turn.ready.has(Ready::DRAINED) && cx.is_alive(cx.id()) {
+        if left.has(Ready::DRAINED) && cx.core(|core| core.may_call(turn.key)) {
+            left = left.without(Ready::DRAINED);
             self.call(|handler| handler.drained(cx))?;
         }
-        Ok(outcome)
+        if due.is_empty() {
+            left = left.without(Ready::TIMERS);
+        }
+        if !left.is_empty() {
+            cx.core(|core| core.put_back(turn.key, left, due));
+        }
+        Ok(())
     }
 
     fn read(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {

@@ -142,6 +142,117 @@ fn input_from_before_reading_was_stopped_before_the_first_turn_comes_when_it_is_
 }
 
 #[test]
+fn nothing_is_called_after_a_callback_has_switched_its_connection_off() {
+    let stage = open(|event, cx| {
+        if event == "off" {
+            cx.enable(cx.id(), false);
+        }
+        Ok(())
+    });
+    let Stage { communicator, id, .. } = &stage;
+    communicator.timer(*id, Duration::ZERO, 7);
+    communicator.timer(*id, Duration::ZERO, 8);
+    communicator.set_deadline(*id, Some(Instant::now()));
+    stage.send("off\nmore\n");
+    stage.settle();
+    assert_eq!(stage.seen(), ["off"]);
+    communicator.enable(*id, true);
+    stage.settle();
+    assert_eq!(stage.seen(), ["more", "Deadline", "Timer(7)", "Timer(8)"]);
+}
+
+#[test]
+fn a_timeout_that_switches_its_connection_off_is_the_last_call() {
+    let stage = open(|event, cx| {
+        if event == "Timer(1)" {
+            cx.enable(cx.id(), false);
+        }
+        Ok(())
+    });
+    let Stage { communicator, id, .. } = &stage;
+    communicator.timer(*id, Duration::ZERO, 1);
+    communicator.timer(*id, Duration::ZERO, 2);
+    stage.settle();
+    assert_eq!(stage.seen(), ["Timer(1)"]);
+    communicator.enable(*id, true);
+    stage.settle();
+    assert_eq!(stage.seen(), ["Timer(2)"]);
+}
+
+#[test]
+fn a_timer_that_was_cancelled_in_the_turn_in_which_it_is_due_is_not_called() {
+    let timer = Rc::new(RefCell::new(None));
+    let cancelled = timer.clone();
+    let stage = open(move |event, cx| {
+        if event == "answer"
+            && let Some(timer) = cancelled.take()
+        {
+            assert!(cx.is_set(timer));
+            assert!(cx.cancel(timer));
+            assert!(!cx.is_set(timer));
+            assert!(!cx.cancel(timer));
+        }
+        Ok(())
+    });
+    let Stage { communicator, id, .. } = &stage;
+    *timer.borrow_mut() = communicator.timer(*id, Duration::ZERO, 1);
+    communicator.timer(*id, Duration::ZERO, 2);
+    stage.send("answer\n");
+    stage.settle();
+    assert_eq!(stage.seen(), ["answer", "Timer(2)"]);
+}
+
+#[test]
+fn a_deadline_that_was_lifted_in_the_turn_in_which_it_is_over_is_not_called() {
+    let stage = open(|event, cx| {
+        if event == "answer" {
+            cx.set_deadline(cx.id(), None);
+        }
+        Ok(())
+    });
+    stage.communicator.set_deadline(stage.id, Some(Instant::now()));
+    stage.send("answer\n");
+    stage.settle();
+    assert_eq!(stage.seen(), ["answer"]);
+}
+
+#[test]
+fn a_timeout_that_was_lifted_in_the_turn_in_which_it_is_over_is_not_called() {
+    let stage = open(|event, cx| {
+        if event == "answer" {
+            cx.set_timeouts(cx.id(), Timeouts::default());
+        }
+        Ok(())
+    });
+    let write = Some(Duration::from_nanos(1));
+    stage.communicator.set_timeouts(stage.id, Timeouts { write, ..Timeouts::default() });
+    stage.send("answer\n");
+    stage.settle();
+    assert_eq!(stage.seen(), ["answer"]);
+}
+
+#[test]
+fn a_deadline_ends_a_connection_that_is_not_established_yet() {
+    let stage = staged(|far| far.state().connecting = true, ok);
+    stage.communicator.set_deadline(stage.id, Some(Instant::now()));
+    stage.settle();
+    assert_eq!(stage.seen(), ["closed: timed out: the deadline is over"]);
+    assert!(stage.gone());
+}
+
+#[test]
+fn timers_of_a_connection_wait_until_it_is_established() {
+    let stage = staged(|far| far.state().connecting = true, ok);
+    stage.communicator.timer(stage.id, Duration::ZERO, 3);
+    stage.settle();
+    assert!(stage.seen().is_empty());
+    stage.far.state().connecting = false;
+    stage.send("");
+    stage.settle();
+    assert_eq!(stage.seen(), ["connected", "Timer(3)"]);
+}
+
+#[test]
 fn a_connection_that_is_closed_while_it_is_established_is_let_go_in_the_same_turn() {
     let stage = staged(|far| far.state().connecting = true, ok);
     stage.settle();
