@@ -44,6 +44,7 @@ impl Communicator {
             established,
             open: false,
             ended: false,
+            told: false,
             resume: false,
         };
         Ok(Id::new(self.add(kind, false, Box::new(stream))?))
@@ -62,8 +63,10 @@ struct Stream<T, C, H> {
     established: bool,
     /// `connected` was called.
     open: bool,
-    /// The other side has ended its direction, and the handler knows.
+    /// The other side has ended its direction: nothing more can be read.
     ended: bool,
+    /// … and the handler knows.
+    told: bool,
     /// `held` has items in it: reading was stopped in the middle.
     resume: bool,
 }
@@ -234,20 +237,23 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         Ok(stop)
     }
 
-    /// The other side has ended its direction.
-    fn eof(&mut self, cx: &Cx<'_, C>) -> Result<(), Closed> {
+    /// The other side has ended its direction: hands over the last item, if that ends with the stream, and the end.
+    fn eof(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
         self.ended = true;
-        let Self { codec, handler: Some(handler), held, .. } = self else { return Ok(()) };
-        if !held.is_empty()
-            && let Some(item) = codec.finish(held).map_err(Closed::Decode)?
+        let Self { codec, handler: Some(handler), held, .. } = self else { return Ok(Outcome::Wait) };
+        let rest = std::mem::take(held);
+        if !rest.is_empty()
+            && let Some(item) = codec.finish(&rest).map_err(Closed::Decode)?
         {
+            cx.core(|core| core.received(turn.key, 0, 1));
             handler.message(item, cx).map_err(Closed::Handler)?;
         }
-        *held = Vec::new();
-        if cx.is_alive(cx.id()) {
-            handler.eof(cx).map_err(Closed::Handler)?;
+        if !cx.core(|core| core.may_read(turn.key)) {
+            return Ok(Outcome::Again); // the end comes when it is read again
         }
-        Ok(())
+        self.told = true;
+        self.call(|handler| handler.eof(cx))?;
+        self.write_error(turn, cx)
     }
 
     /// Everything in its turn, in a fixed order: established, input, time that is over, drained.
@@ -308,9 +314,12 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
     }
 
     fn read(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
-        if self.ended {
+        if self.told {
             // Half open: nothing more comes. Only whether it can still be written to is of interest.
             return self.write_error(turn, cx);
+        }
+        if self.ended {
+            return self.eof(turn, cx);
         }
         let mut spent = Spent::nothing(&turn.settings);
         let mut stop = if self.resume { self.feed_held(turn, cx, &mut spent)? } else { None };
@@ -324,10 +333,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             Some(Stop::Budget) => Ok(Outcome::Again),
             // There may be more in the source, which the poll will not say again.
             Some(Stop::Told) => Ok(Outcome::Again),
-            Some(Stop::Eof) => {
-                self.eof(cx)?;
-                self.write_error(turn, cx)
-            }
+            Some(Stop::Eof) => self.eof(turn, cx),
             Some(Stop::Empty) | None => self.write_error(turn, cx),
         }
     }

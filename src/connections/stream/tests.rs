@@ -179,6 +179,53 @@ fn a_timeout_that_switches_its_connection_off_is_the_last_call() {
     assert_eq!(stage.seen(), ["Timer(2)"]);
 }
 
+/// One item: everything up to the end of the stream.
+struct Whole;
+
+impl Codec for Whole {
+    type In<'a> = &'a [u8];
+    type Out<'a> = &'a [u8];
+    fn decode<'a>(&'a mut self, _: &'a [u8]) -> Result<Decoded<&'a [u8]>, DecodeError> {
+        Ok(Decoded::More)
+    }
+    fn finish<'a>(&'a mut self, rest: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+        Ok(Some(rest))
+    }
+    fn encode(item: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(item);
+        Ok(())
+    }
+}
+
+/// Stops reading at each item.
+struct StopAtItem(Rc<RefCell<Vec<String>>>);
+
+impl Handler<Whole> for StopAtItem {
+    fn message(&mut self, item: &[u8], cx: &Cx<'_, Whole>) -> HandlerResult {
+        self.0.borrow_mut().push(format!("{} bytes", item.len()));
+        cx.read(cx.id(), false);
+        Ok(())
+    }
+    fn eof(&mut self, _: &Cx<'_, Whole>) -> HandlerResult {
+        self.0.borrow_mut().push("eof".to_owned());
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_waits_when_the_last_item_stops_reading() {
+    let communicator = Communicator::new().unwrap();
+    let ((ours, far), events) = (wire(), Rc::new(RefCell::new(Vec::new())));
+    let id = communicator.stream(ours, Whole, StopAtItem(events.clone())).unwrap();
+    far.put("abc");
+    far.end(&communicator, id);
+    settle(&communicator);
+    assert_eq!(events.take(), ["3 bytes"]);
+    communicator.read(id, true);
+    settle(&communicator);
+    assert_eq!(events.take(), ["eof"]);
+}
+
 #[test]
 fn a_timer_that_was_cancelled_in_the_turn_in_which_it_is_due_is_not_called() {
     let timer = Rc::new(RefCell::new(None));
