@@ -203,12 +203,6 @@ impl<D, F> Core<D, F> {
     /// No more callbacks but `closed`, and no more input; output lingers.
     pub(crate) fn close(&mut self, key: Key, why: Closed) -> bool {
         let Some(slot) = self.open(key) else { return false };
-        if slot.phase == Phase::Connecting {
-            // Nothing can ever be written.
-            let mut out = take(&mut slot.out);
-            out.clear(&mut self.spares);
-        }
-        let Some(slot) = self.any(key) else { return false };
         slot.phase = Phase::Ending;
         slot.end = Some(why);
         if self.running == Some(key) {

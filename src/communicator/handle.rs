@@ -170,7 +170,8 @@ impl Communicator {
 
     /// Closes a connection: nothing more is read, its id finds nothing any more, its handler gets one last call,
     /// [`Handler::closed`](crate::Handler::closed) with [`Closed::Local`], in its turn; what is queued is
-    /// written in the background, for at most [`Timeouts::linger`]. Until then it counts for [`run`](Self::run).
+    /// written in the background, for at most [`Timeouts::linger`], and lost if it is still connecting. Until then it
+    /// counts for [`run`](Self::run).
     /// `false`: there was none.
     pub fn close(&self, key: impl Into<Key>) -> bool {
         self.end(key.into(), Closed::Local)

@@ -389,8 +389,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
         match &mut self.transport {
-            Some(transport) => out.write_to(transport, budget),
-            None => Err(ErrorKind::NotConnected.into()),
+            Some(transport) if self.established => out.write_to(transport, budget),
+            _ => Err(ErrorKind::NotConnected.into()),
         }
     }
 
@@ -403,6 +403,10 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
         // The other side can't be waited for once it is gone.
         self.ended |= matches!(why, Closed::Eof | Closed::Io(_) | Closed::Connect(_));
         self.held = Vec::new();
+        if let (false, Closed::Local, Some(transport)) = (self.established, &why, &mut self.transport) {
+            // Closed before its first call: what is queued can be written all the same if there is nothing to wait for.
+            self.established = establish(transport).unwrap_or(false);
+        }
         if let Some(mut handler) = self.handler.take() {
             handler.closed(&why, &cx);
         }

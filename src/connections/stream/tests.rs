@@ -300,6 +300,17 @@ fn timers_of_a_connection_wait_until_it_is_established() {
 }
 
 #[test]
+fn what_was_queued_before_the_first_call_is_written_though_it_was_closed_by_then() {
+    let Stage { communicator, id, far, events } = stage(ok);
+    communicator.send(id, "too many clients").unwrap();
+    assert!(communicator.close(id));
+    settle(&communicator);
+    assert_eq!(far.text(), "too many clients\n");
+    assert!(far.state().shut && far.state().closed);
+    assert_eq!(*events.borrow(), ["closed: closed by this program"]);
+}
+
+#[test]
 fn a_connection_that_is_closed_while_it_is_established_is_let_go_in_the_same_turn() {
     let stage = staged(|far| far.state().connecting = true, ok);
     stage.settle();
