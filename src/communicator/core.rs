@@ -220,11 +220,16 @@ impl<D, F> Core<D, F> {
         slot.linger_until = now.saturating_add(nanos(slot.settings.timeouts.linger));
         slot.ready = slot.ready.without(Ready::ENDED);
         slot.finishing = true;
+        let blocked = slot.blocked;
         let (end, timers) = (slot.end.take(), take(&mut slot.timers));
         slot.due.clear();
         slot.ready = slot.ready.without(Ready::LATER);
         for handle in timers {
             self.timers.remove(handle);
+        }
+        if blocked {
+            // The other side may wait until it has got rid of what nobody has read.
+            self.make_ready(key, Ready::INPUT);
         }
         self.guard(key);
         end

@@ -36,10 +36,9 @@ pub(crate) trait Driver {
     /// The last call to the user's code, which is then let go of.
     fn closed(&mut self, why: Closed, turn: &Turn<'_>);
 
-    /// Called while it lingers: throws input away. Whether nothing keeps it any longer
-    /// once its output, which `written` says, is gone.
-    fn linger(&mut self, written: bool) -> bool {
-        written
+    /// Called while it lingers: throws input away. `written`: all output is gone.
+    fn linger(&mut self, written: bool) -> Linger {
+        if written { Linger::Over } else { Linger::Wait }
     }
 
     /// Closes the descriptor.
@@ -65,6 +64,17 @@ pub(crate) enum Outcome {
     Again,
     /// It has ended.
     End(Closed),
+}
+
+/// What keeps a connection that lingers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// Its output, or the other side.
+    Wait,
+    /// There is more input to throw away.
+    Again,
+    /// Nothing.
+    Over,
 }
 
 /// How much of its budget a connection has used in this turn.

@@ -69,7 +69,7 @@ pub use listing::{ConnectionInfo, State};
 pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 
-pub(crate) use driver::{Driver, Outcome, Spent, Turn};
+pub(crate) use driver::{Driver, Linger, Outcome, Spent, Turn};
 pub(crate) use output::{OutQueue, Spares, Written};
 pub(crate) use slot::Ready;
 

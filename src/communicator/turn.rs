@@ -1,7 +1,7 @@
 //! One turn of the loop: wait, call, write.
 
 use super::core::{Begun, Who, Writing, Wrote};
-use super::driver::{Driver, Outcome, Turn};
+use super::driver::{Driver, Linger, Outcome, Turn};
 use super::handle::{Communicator, Corpse, WAKER, WALL, interest};
 use super::key::{Key, TimerId};
 use super::slot::{Phase, Ready};
@@ -153,7 +153,11 @@ impl Communicator {
             },
             Phase::Ending => {}
             Phase::Lingering => {
-                over = driver.linger(finished) || ready.has(Ready::ABANDONED);
+                let linger = driver.linger(finished);
+                over = linger == Linger::Over || ready.has(Ready::ABANDONED);
+                if linger == Linger::Again {
+                    self.core(|core| core.make_ready(key, Ready::INPUT));
+                }
                 if ready.has(Ready::ABANDONED) {
                     let lost = self.core(|core| core.slot(key).map_or(0, |slot| slot.out.len()));
                     if lost > 0 {
@@ -167,7 +171,11 @@ impl Communicator {
             if let Err(panic) = catch(|| driver.closed(why, &turn)) {
                 self.report(key, "its handler panicked when it was told of the end", &panic);
             }
-            self.core(|core| core.make_dirty(key));
+            // Nothing can be written any more after a write has failed.
+            over = self.core(|core| {
+                core.make_dirty(key);
+                core.take_write_error(key).is_some()
+            });
         }
         if over {
             let _ = self.core(|core| core.remove(key));
@@ -255,7 +263,9 @@ impl Communicator {
             }
         }
         let lingering = phase == Phase::Lingering;
-        let over = lingering && (result.is_err() || (done && driver.linger(true)));
+        // Both sides may have stopped reading: the other one takes nothing before it has got rid of its own.
+        let linger = if lingering { driver.linger(done) } else { Linger::Wait };
+        let over = lingering && (result.is_err() || linger == Linger::Over);
         let waits = lingering && done && !over;
         if let (true, Err(error)) = (lingering, &result)
             && !out.is_empty()
@@ -279,6 +289,9 @@ impl Communicator {
             self.trace_rest();
         } else if waits {
             self.core(|core| core.wait_for_peer(key));
+        }
+        if linger == Linger::Again {
+            self.core(|core| core.make_ready(key, Ready::INPUT));
         }
     }
 

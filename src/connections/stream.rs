@@ -3,8 +3,8 @@
 use super::transport::Transport;
 use crate::codec::{Codec, DecodeError, Decoded};
 use crate::communicator::{
-    Closed, Communicator, Cx, Driver, Handler, HandlerError, Id, OutQueue, Outcome, Ready, Spent, Timeout,
-    Turn, Written,
+    Closed, Communicator, Cx, Driver, Handler, HandlerError, Id, Linger, OutQueue, Outcome, Ready, Spent,
+    Timeout, Turn, Written,
 };
 use mio::event::Source;
 use std::io::{self, ErrorKind};
@@ -412,25 +412,29 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
         }
     }
 
-    fn linger(&mut self, written: bool) -> bool {
-        let Some(transport) = &mut self.transport else { return true };
-        if !self.established {
-            return written;
-        }
+    fn linger(&mut self, written: bool) -> Linger {
+        let Some(transport) = &mut self.transport else { return Linger::Over };
         let mut waste = [0; 4096];
+        let mut more = self.established && !self.ended;
         for _ in 0..DISCARD_READS {
-            if self.ended {
+            if !more {
                 break;
             }
             match transport.read(&mut waste) {
-                Ok(0) => self.ended = true,
+                Ok(0) => (self.ended, more) = (true, false),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.ended = true,
+                Err(_) => (self.ended, more) = (true, false),
             }
         }
-        written && (self.ended || !transport.resets_on_close())
+        if written && (!self.established || self.ended || !transport.resets_on_close()) {
+            Linger::Over
+        } else if more {
+            Linger::Again
+        } else {
+            Linger::Wait
+        }
     }
 
     fn release(&mut self) {

@@ -390,6 +390,53 @@ fn a_failed_write_comes_to_light_when_it_is_read_again() {
 }
 
 #[test]
+fn a_connection_whose_write_has_failed_does_not_linger() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    communicator.read(*id, false);
+    far.state().write_error = Some(ErrorKind::BrokenPipe);
+    communicator.send(*id, "lost").unwrap();
+    stage.settle();
+    communicator.close(*id);
+    stage.settle();
+    assert_eq!(stage.seen(), ["closed: closed by this program"]);
+    assert!(stage.gone());
+}
+
+#[test]
+fn a_lingering_connection_throws_input_away_until_the_other_side_has_ended() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    far.state().resets = true;
+    communicator.send(*id, "bye").unwrap();
+    communicator.close(*id);
+    far.put(vec![b'x'; 1 << 20]);
+    far.end(communicator, *id);
+    stage.settle();
+    assert_eq!(far.text(), "bye\n");
+    assert!(stage.gone());
+}
+
+#[test]
+fn two_sides_that_both_wait_for_the_other_to_read_do_not_wait_for_ever() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    communicator.read(*id, false);
+    far.state().room = 0;
+    stage.send(&"x".repeat(1 << 20));
+    communicator.send(*id, "bye").unwrap();
+    stage.settle();
+    communicator.close(*id);
+    stage.settle();
+    // The other side reads only when it has got rid of what it sent.
+    assert!(far.state().input.is_empty(), "{} bytes were not thrown away", far.state().input.len());
+    far.take(communicator, *id, 100);
+    stage.settle();
+    assert_eq!(far.text(), "bye\n");
+    assert!(stage.gone());
+}
+
+#[test]
 fn half_open_it_still_sends_and_hears_of_nothing_more() {
     let stage = open(ok);
     let Stage { communicator, id, far, .. } = &stage;
