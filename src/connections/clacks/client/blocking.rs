@@ -7,6 +7,7 @@ use super::command::CommandLine;
 use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
 use super::login::Login;
+use super::options::DEFAULT_TIMEOUT;
 use crate::connections::{Blocking, Transport};
 use mio::net::UnixStream;
 use std::collections::VecDeque;
@@ -17,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// As many events wait at most while requests are answered; more is a failure, not a growing heap.
 const MOST_EVENTS: usize = 1 << 16;
-/// What a server may take to answer, unless set.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a clacks server, one call at a time. Each command returns when the server has carried it out, with its
 /// refusal if it refused.
@@ -53,14 +52,17 @@ impl BlockingClient {
     /// # Errors
     /// When nobody answers there, in 30 seconds, or the login fails.
     pub fn connect_unix(path: impl AsRef<Path>, login: &Login) -> Result<Self, ClientError> {
-        let path = path.as_ref();
+        Self::start(path.as_ref(), login, DEFAULT_TIMEOUT)
+    }
+
+    pub(super) fn start(path: &Path, login: &Login, timeout: Duration) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(path).map_err(|error| {
             ClientError::Connect(io::Error::new(
                 error.kind(),
                 format!("can't connect to {}: {error}", path.display()),
             ))
         })?;
-        Self::over(stream, login, TIMEOUT)
+        Self::over(stream, login, timeout)
     }
 
     /// Logs in over any transport. `timeout` is for the login, and for each request after it.
@@ -77,8 +79,9 @@ impl BlockingClient {
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), ClientError> {
-        self.connection.queue(&[b"CLACKS ", login.name()])?;
-        self.connection.queue(&[b"OVERHEAD A ", login.token().as_bytes()])?;
+        for line in login.lines() {
+            self.connection.queue(&[line.as_bytes()])?;
+        }
         let end = Instant::now() + self.timeout;
         let mut server = None;
         loop {

@@ -1,5 +1,6 @@
 //! What can fail for a client.
 
+use super::super::credentials::CredentialsError;
 use crate::codec::EncodeError;
 use crate::communicator::SendError;
 use crate::connections::BlockingError;
@@ -12,6 +13,12 @@ use std::io;
 pub enum ClientError {
     /// There is no server, or it may not be reached.
     Connect(io::Error),
+    /// Nothing says where a server is, and none has been started without settings.
+    NoServer(CredentialsError),
+    /// There is no password to log in with.
+    NoPassword(CredentialsError),
+    /// The environment variable of this name is no UTF-8 text.
+    Environment(&'static str),
     /// What answers is no clacks server: it sent this instead of a greeting.
     NotClacks(String),
     /// The server does not know this user with this password.
@@ -41,6 +48,9 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(error) => error.fmt(f),
+            Self::NoServer(error) => write!(f, "no server found: {error}"),
+            Self::NoPassword(error) => write!(f, "no password to log in with: {error}"),
+            Self::Environment(name) => write!(f, "the environment variable {name} is no UTF-8 text"),
             Self::NotClacks(line) => write!(f, "this is no clacks server: it says {line:?}"),
             Self::LoginFailed => f.write_str("login failed: the server does not know this user and password"),
             Self::PermissionDenied => f.write_str("permission denied: this user may not do that"),
@@ -64,6 +74,7 @@ impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect(error) => Some(error),
+            Self::NoServer(error) | Self::NoPassword(error) => Some(error),
             _ => None,
         }
     }

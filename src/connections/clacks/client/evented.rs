@@ -7,6 +7,7 @@ use super::command::CommandLine;
 use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
 use super::login::Login;
+use super::options::DEFAULT_TIMEOUT;
 use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout, TimerId};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,12 +17,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a server may take to answer a request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a sign of life is sent: as the reference client does, and well below the server's limit of 180 s.
 const PING_INTERVAL: Duration = Duration::from_secs(120);
 /// The tag of the timer for it; requests have their own numbers, from 1.
 const PING: u64 = 0;
+/// The tag of the timer for the answer to the login.
+const LOGIN: u64 = u64::MAX;
 /// As many requests wait for their answers at most.
 const MOST_REQUESTS: usize = 1 << 16;
 
@@ -51,8 +52,8 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, ClientError>, &Client)>;
 /// A connection to a clacks server, on a communicator. A cheap handle: clones are the same connection.
 ///
 /// Commands that have no answer are just sent; what the server refuses of them comes as [`Event::Error`]. Requests call
-/// back with their answer, or with the reason why there is none, after 30 seconds at the latest. It sends its
-/// sign of life by itself.
+/// back with their answer, or with the reason why there is none, after 30 seconds at the latest; a login that gets no
+/// answer in that time ends the connection. It sends its sign of life by itself.
 ///
 /// ```
 /// # use eventdispatcher::connections::clacks::{Permissions, Server, ServerLimits, Settings, Store, Users};
@@ -87,8 +88,9 @@ pub struct Client {
     requests: Rc<RefCell<Requests>>,
 }
 
-#[derive(Default)]
 struct Requests {
+    /// How long each may take.
+    timeout: Duration,
     waiting: VecDeque<Request>,
     serial: u64,
     /// Commands were sent since the last request, which may still be refused.
@@ -127,14 +129,25 @@ impl Client {
         login: &Login,
         handler: impl ClientHandler,
     ) -> io::Result<Self> {
-        let requests = Rc::<RefCell<Requests>>::default();
-        let session = Session { requests: requests.clone(), handler, server: String::new(), end: None };
+        Self::start(communicator, path.as_ref(), login, DEFAULT_TIMEOUT, handler)
+    }
+
+    pub(super) fn start(
+        communicator: &Communicator,
+        path: &Path,
+        login: &Login,
+        timeout: Duration,
+        handler: impl ClientHandler,
+    ) -> io::Result<Self> {
+        let requests = Requests { timeout, waiting: VecDeque::new(), serial: 0, unflushed: false };
+        let requests = Rc::new(RefCell::new(requests));
+        let session =
+            Session { requests: requests.clone(), handler, server: String::new(), login: None, end: None };
         let id = communicator.connect_unix(path, ClacksLines::new(), session)?;
         let client = Self { communicator: communicator.clone(), id, requests };
         // Before anything that the program sends.
-        let token = login.token();
-        for line in [[b"CLACKS ", login.name()], [b"OVERHEAD A ", token.as_bytes()]] {
-            communicator.send(id, &line).map_err(io::Error::other)?;
+        for line in login.lines() {
+            communicator.send(id, &[line.as_bytes()]).map_err(io::Error::other)?;
         }
         Ok(client)
     }
@@ -335,7 +348,7 @@ impl Client {
         requests.unflushed = false;
         let timer = match want {
             Want::Nothing => None,
-            _ => self.communicator.timer(self.id, REQUEST_TIMEOUT, serial),
+            _ => self.communicator.timer(self.id, requests.timeout, serial),
         };
         requests.waiting.push_back(Request { serial, want, refusal: None, timer });
         Ok(())
@@ -392,6 +405,8 @@ struct Session<H> {
     requests: Rc<RefCell<Requests>>,
     handler: H,
     server: String,
+    /// Set while the login has no answer.
+    login: Option<TimerId>,
     /// What the server said before it ended the connection.
     end: Option<ClientError>,
 }
@@ -409,6 +424,9 @@ impl<H: ClientHandler> Session<H> {
                 return Ok(());
             }
             ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => {
+                if let Some(timer) = self.login.take() {
+                    cx.cancel(timer);
+                }
                 let server = self.server.clone();
                 return self.handler.event(&Event::Connected { server }, &client);
             }
@@ -484,6 +502,8 @@ fn serial(id: &[u8]) -> Option<u64> {
 impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
     fn connected(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         cx.after(PING_INTERVAL, PING);
+        let timeout = self.requests.borrow().timeout;
+        self.login = cx.after(timeout, LOGIN);
         Ok(())
     }
 
@@ -499,6 +519,10 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
             Timeout::Timer(PING) => {
                 cx.reply(&[b"PING"])?;
                 cx.after(PING_INTERVAL, PING);
+            }
+            Timeout::Timer(LOGIN) => {
+                self.end = Some(ClientError::TimedOut);
+                cx.close();
             }
             Timeout::Timer(serial) => {
                 let late = {

@@ -29,12 +29,10 @@ impl Login {
         self
     }
 
-    pub(super) fn name(&self) -> &[u8] {
-        self.name.as_bytes()
-    }
-
-    pub(super) fn token(&self) -> String {
-        token(&self.user, &self.password)
+    /// The lines that begin a session, for programs that speak the protocol themselves. They hold the password: they are
+    /// not for logs.
+    pub fn lines(&self) -> [String; 2] {
+        [format!("CLACKS {}", self.name), format!("OVERHEAD A {}", token(&self.user, &self.password))]
     }
 }
 

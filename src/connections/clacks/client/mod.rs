@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod evented;
 mod login;
+mod options;
 mod value;
 
 pub use blocking::BlockingClient;
@@ -17,4 +18,5 @@ pub use error::ClientError;
 pub use event::{ClientInfo, Event};
 pub use evented::{Client, ClientHandler, Reply};
 pub use login::Login;
+pub use options::ClientOptions;
 pub use value::{decode_value, encode_value};

@@ -1,0 +1,231 @@
+//! Where a server is and who logs in: as the program says, as the environment says, or as found in the private folder.
+
+use super::super::credentials::{
+    CredentialsError, Password, PrivateFolder, default_user, read_password_file,
+};
+use super::blocking::BlockingClient;
+use super::error::ClientError;
+use super::evented::{Client, ClientHandler};
+use super::login::Login;
+use crate::communicator::Communicator;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a server may take to answer, unless set.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to reach a server. What is not said is found where a `clacksd` without any settings leaves it for the programs of
+/// its user: in the [`PrivateFolder`].
+///
+/// ```no_run
+/// use eventdispatcher::connections::clacks::client::ClientOptions;
+///
+/// let mut client = ClientOptions::from_environment()?.named("example").connect_blocking()?;
+/// client.store(b"temperature", b"21.5")?;
+/// # Ok::<(), eventdispatcher::connections::clacks::client::ClientError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    socket: Option<PathBuf>,
+    user: Option<String>,
+    password: Option<PasswordFrom>,
+    name: Option<String>,
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum PasswordFrom {
+    Given(Password),
+    File(PathBuf),
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { socket: None, user: None, password: None, name: None, timeout: DEFAULT_TIMEOUT }
+    }
+}
+
+impl ClientOptions {
+    /// Nothing is said.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the environment says: `CLACKS_SOCKET`, the path of the server's socket; `CLACKS_USER`; `CLACKS_PASSWORD`, or else
+    /// `CLACKS_PASSWORD_FILE`, the path of a file with the password in its first line. An empty variable says nothing.
+    ///
+    /// # Errors
+    /// When a user or password is no UTF-8 text.
+    pub fn from_environment() -> Result<Self, ClientError> {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    fn from_variables(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ClientError> {
+        let said = |name| get(name).filter(|value| !value.is_empty());
+        let text = |name| match said(name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(ClientError::Environment(name)),
+        };
+        let password = text("CLACKS_PASSWORD")?.map(|password| PasswordFrom::Given(Password::new(password)));
+        let file = said("CLACKS_PASSWORD_FILE").map(|path| PasswordFrom::File(path.into()));
+        Ok(Self {
+            socket: said("CLACKS_SOCKET").map(PathBuf::from),
+            user: text("CLACKS_USER")?,
+            password: password.or(file),
+            ..Self::default()
+        })
+    }
+
+    /// Sets the path of the server's socket file.
+    #[must_use]
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
+    /// Sets the user's name; it is that of the process's user unless set.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the password.
+    #[must_use]
+    pub fn password(mut self, password: Password) -> Self {
+        self.password = Some(PasswordFrom::Given(password));
+        self
+    }
+
+    /// Sets the file that the password is read from, when connecting.
+    #[must_use]
+    pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.password = Some(PasswordFrom::File(path.into()));
+        self
+    }
+
+    /// Sets the name that the server's list of clients shows, as [`Login::named`].
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how long the login, and each request after it, may take; 30 s unless set.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The socket file to connect to.
+    ///
+    /// # Errors
+    /// When none is named, and there is no private folder.
+    pub fn socket_path(&self) -> Result<PathBuf, ClientError> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => private_folder().map(|folder| folder.socket()).map_err(ClientError::NoServer),
+        }
+    }
+
+    /// Who logs in.
+    ///
+    /// # Errors
+    /// When the password can't be read.
+    pub fn login(&self) -> Result<Login, ClientError> {
+        let password = match &self.password {
+            Some(PasswordFrom::Given(password)) => Ok(password.clone()),
+            Some(PasswordFrom::File(path)) => read_password_file(path),
+            None => private_folder().and_then(|folder| folder.password()),
+        };
+        let password = password.map_err(ClientError::NoPassword)?;
+        let login = Login::new(self.user.clone().unwrap_or_else(default_user), password.expose());
+        Ok(match &self.name {
+            Some(name) => login.named(name),
+            None => login,
+        })
+    }
+
+    /// Connects on a communicator: [`Client::connect_unix`].
+    ///
+    /// # Errors
+    /// When there is no server or no password.
+    pub fn connect(
+        &self,
+        communicator: &Communicator,
+        handler: impl ClientHandler,
+    ) -> Result<Client, ClientError> {
+        let (path, login) = (self.socket_path()?, self.login()?);
+        Client::start(communicator, &path, &login, self.timeout, handler).map_err(ClientError::Connect)
+    }
+
+    /// Connects for one call at a time: [`BlockingClient::connect_unix`].
+    ///
+    /// # Errors
+    /// When there is no server, no password, or the login fails.
+    pub fn connect_blocking(&self) -> Result<BlockingClient, ClientError> {
+        BlockingClient::start(&self.socket_path()?, &self.login()?, self.timeout)
+    }
+}
+
+fn private_folder() -> Result<PrivateFolder, CredentialsError> {
+    PrivateFolder::open(PrivateFolder::default_path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn options(variables: &[(&str, &[u8])]) -> Result<ClientOptions, ClientError> {
+        ClientOptions::from_variables(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from_vec(value.to_vec()))
+        })
+    }
+
+    #[test]
+    fn the_environment_says_where_and_who() {
+        let said = options(&[
+            ("CLACKS_SOCKET", b"/run/\xff.sock"),
+            ("CLACKS_USER", b"ada"),
+            ("CLACKS_PASSWORD", b"hush"),
+            ("CLACKS_PASSWORD_FILE", b"/nowhere"),
+        ])
+        .unwrap();
+        assert_eq!(
+            said.socket_path().unwrap(),
+            PathBuf::from(OsString::from_vec(b"/run/\xff.sock".to_vec()))
+        );
+        let login = said.named("me").login().expect("the password itself goes before its file");
+        assert_eq!(format!("{login:?}"), r#"Login { user: "ada", name: "me", .. }"#);
+    }
+
+    #[test]
+    fn what_the_program_says_goes_before_the_environment() {
+        let said = options(&[("CLACKS_SOCKET", b"/env"), ("CLACKS_PASSWORD", b"hush")]).unwrap();
+        assert_eq!(said.clone().socket("/own").socket_path().unwrap(), PathBuf::from("/own"));
+        let error = said.password_file("/nowhere/p").login().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no password to log in with: can't open /nowhere/p: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_says_nothing() {
+        let said = options(&[("CLACKS_USER", b""), ("CLACKS_PASSWORD", b"hush")]).unwrap();
+        assert!(format!("{:?}", said.login().unwrap()).contains(&format!("{:?}", default_user())));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_named() {
+        for name in ["CLACKS_USER", "CLACKS_PASSWORD"] {
+            let error = options(&[(name, b"\xff")]).unwrap_err();
+            assert_eq!(error.to_string(), format!("the environment variable {name} is no UTF-8 text"));
+        }
+    }
+}
