@@ -44,6 +44,23 @@ pub enum ClientError {
     Disconnected(String),
 }
 
+impl ClientError {
+    /// The same once more, for all who wait for the same connection.
+    pub(super) fn same(&self) -> Self {
+        match self {
+            Self::LoginFailed => Self::LoginFailed,
+            Self::PermissionDenied => Self::PermissionDenied,
+            Self::Refused(words) => Self::Refused(words.clone()),
+            Self::Full => Self::Full,
+            Self::TimedOut => Self::TimedOut,
+            Self::Quit => Self::Quit,
+            Self::TimedOutByServer => Self::TimedOutByServer,
+            Self::Disconnected(why) => Self::Disconnected(why.clone()),
+            other => Self::Disconnected(other.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

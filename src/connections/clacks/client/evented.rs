@@ -35,7 +35,7 @@ pub trait ClientHandler: 'static {
     fn event(&mut self, event: &Event, client: &Client) -> HandlerResult;
 
     /// The connection has ended, or was never established. The last call.
-    fn disconnected(&mut self, why: &ClientError, client: &Client) {
+    fn disconnected(&mut self, why: ClientError, client: &Client) {
         let _ = (why, client);
     }
 }
@@ -544,8 +544,8 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
         let why = self.end.take().unwrap_or_else(|| ClientError::Disconnected(why.to_string()));
         let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
         for request in waiting {
-            request.finish(Some(ClientError::Disconnected(why.to_string())), &client);
+            request.finish(Some(why.same()), &client);
         }
-        self.handler.disconnected(&why, &client);
+        self.handler.disconnected(why, &client);
     }
 }

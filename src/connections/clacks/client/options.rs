@@ -58,7 +58,7 @@ impl ClientOptions {
     /// # Errors
     /// When a user or password is no UTF-8 text.
     pub fn from_environment() -> Result<Self, ClientError> {
-        Self::from_variables(|name| std::env::var_os(name))
+        Self::from_variables(std::env::var_os)
     }
 
     fn from_variables(get: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, ClientError> {

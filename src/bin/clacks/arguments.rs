@@ -1,0 +1,252 @@
+//! What can be said on the command line. Help, completions and manual pages are made of this, too.
+
+use crate::shared::pages::Shell;
+use clap::{Args, Parser, Subcommand};
+use eventdispatcher::connections::clacks::Operand;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Environment:
+  CLACKS_SOCKET         the path of the server's socket
+  CLACKS_USER           the user
+  CLACKS_PASSWORD       the password
+  CLACKS_PASSWORD_FILE  a file with the password in its first line
+  CLACKS_LOG            what to log: error (default), warn, info, debug, trace
+
+What is said nowhere is taken from the private folder in which `clacksd`,
+started without arguments, leaves its socket and its password:
+$XDG_RUNTIME_DIR/clacks, or else clacks-<uid> in the folder for temporary files.
+
+Exit status:
+  0  it is done; also if the reader of standard output has gone
+  1  not found, or refused: permission denied, login failed
+  2  wrong usage
+  3  no connection, or the connection was lost";
+
+/// Signals and the shared cache of a clacks server, from the shell.
+#[derive(Debug, Parser)]
+#[command(name = "clacks", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(after_help = "`clacks --help` says more: environment, exit status.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to reach the server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// The server's socket file [default: CLACKS_SOCKET, else clacks.sock in the private folder]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The server's host name or address (TLS is not available yet)
+    #[arg(long, global = true, value_name = "HOST", conflicts_with = "socket")]
+    pub(crate) host: Option<String>,
+    /// Who logs in [default: CLACKS_USER, else the name of this process's user]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// A file with the password in its first line [default: CLACKS_PASSWORD, else CLACKS_PASSWORD_FILE, else password in
+    /// the private folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// How long to wait for an answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = positive_seconds)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send a signal with a value to all who listen to NAME
+    Set(Pair),
+    /// Send a signal without a value to all who listen to NAME
+    Notify(Name),
+    /// Print the signals of these names as they come, until interrupted
+    ///
+    /// A signal with a value is a line NAME=VALUE, one without a line NAME. A value that holds line ends stays encoded, so
+    /// that each signal is one line.
+    Listen(Listen),
+    /// Keep a value under a key
+    Store(Pair),
+    /// Print the value of a key; exit status 1 if there is none
+    Get(Get),
+    /// Remove a key
+    Del(Key),
+    /// Add STEP to the number under a key; what is no number counts as 0
+    Incr(Step),
+    /// Subtract STEP from the number under a key; what is no number counts as 0
+    Decr(Step),
+    /// Print all keys, or those that match a pattern
+    Keys(Keys),
+    /// Remove all keys
+    Clear,
+    /// Print what all clients send, as it comes, until interrupted
+    ///
+    /// A line has the client's id, a space, and what it sent; or CONNECTED, DISCONNECTED or SERVERCACHE, and what
+    /// happened.
+    Monitor(Stream),
+    /// List the clients of the server
+    ///
+    /// In a terminal a table with what matters. Otherwise a line per client with all that the server tells, separated by
+    /// tabs: id, host, port, name, bytes to send, bytes received and not processed, whether it is another server, whether it
+    /// is a monitor, times of its last PING, of the last PING of a server, and since when it takes no output.
+    Clients(Json),
+    /// End the connection of a client
+    Disconnect(Cid),
+    /// Return when the server has carried out everything that was sent before
+    Flush,
+    /// Measure round-trip times
+    ///
+    /// Each is the time from a FLUSH to its answer. Ends with a summary, also when interrupted.
+    Ping(Ping),
+    /// Stop the server
+    Shutdown(Shutdown),
+    /// Print completions for a shell
+    ///
+    /// For example: clacks completions bash > ~/.local/share/bash-completion/completions/clacks
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print a manual page
+    ///
+    /// For example: clacks man listen | man -l -
+    Man {
+        /// The subcommand it is about; without, it is about all
+        subcommand: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// The signal's name
+    pub(crate) name: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// The name
+    pub(crate) name: OsString,
+    /// The value; - for standard input
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: OsString,
+    /// Take standard input with the line end at its end
+    #[arg(long)]
+    pub(crate) exact: bool,
+    #[command(flatten)]
+    pub(crate) values: Values,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Values {
+    /// Leave values as they are on the wire: neither encode nor decode those that hold line ends
+    #[arg(long)]
+    pub(crate) raw_values: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stream {
+    /// Print JSON objects, one per line; what is no UTF-8 text is in base64, under a name that ends in _base64
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    /// The names to listen to
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) stream: Stream,
+    #[command(flatten)]
+    pub(crate) values: Values,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The key
+    pub(crate) key: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The key
+    pub(crate) key: OsString,
+    /// Print no line end after the value
+    #[arg(long)]
+    pub(crate) exact: bool,
+    #[command(flatten)]
+    pub(crate) values: Values,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Step {
+    /// The key
+    pub(crate) key: OsString,
+    /// A number, which may be negative [default: 1]
+    #[arg(allow_negative_numbers = true, value_parser = number)]
+    pub(crate) step: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    /// Which: * stands for any text, ? for one character, [a-z] for one of these, [!a-z] for any other; \ takes its
+    /// meaning from the character after it
+    pub(crate) pattern: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON objects, one per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cid {
+    /// The client's id, as `clacks clients` shows it
+    pub(crate) cid: OsString,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// End after so many
+    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// The time from one to the next; 0 for no pause
+    #[arg(long, short = 'i', value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shutdown {
+    /// In how many seconds
+    #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|_| "it is no number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// A number as the server reads it: it takes anything else for 0, which nobody means.
+fn number(text: &str) -> Result<String, String> {
+    match Operand::number(text.as_bytes()) {
+        Some(number) if number.to_f64().is_finite() => Ok(text.to_owned()),
+        _ => Err("it is no number".to_owned()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a command did not do what it was asked, and what the user is told.
+
+use crate::shared::exit::{Exit, complain};
+use eventdispatcher::connections::clacks::client::ClientError;
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What it is about is not there.
+    NotFound(String),
+    /// It can't be done as it was said.
+    Usage(String),
+    /// The server, or the way to it.
+    Client(ClientError),
+    /// Standard input can't be read.
+    Input(io::Error),
+    /// Standard output can't be written.
+    Output(io::Error),
+    /// The system gives no poll, no thread.
+    System(io::Error),
+}
+
+impl Failure {
+    /// Tells the user, and with which code to exit.
+    pub(crate) fn report(&self) -> Exit {
+        let exit = self.exit();
+        if exit != Exit::Success {
+            complain("clacks", self);
+            if let Some(hint) = self.hint() {
+                complain("clacks", hint);
+            }
+        }
+        exit
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            // Who reads has seen enough.
+            Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Success,
+            Self::NotFound(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => Exit::Failed,
+            Self::Usage(_) => Exit::Usage,
+            Self::Client(error) => match error {
+                ClientError::LoginFailed | ClientError::PermissionDenied | ClientError::Refused(_) => {
+                    Exit::Failed
+                }
+                ClientError::BadName(_) | ClientError::BadValue | ClientError::Environment(_) => Exit::Usage,
+                _ => Exit::NoConnection,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Client(ClientError::NoServer(_)) => {
+                Some("start one with `clacksd`, or name its socket: --socket PATH or CLACKS_SOCKET=PATH")
+            }
+            Self::Client(ClientError::Connect(error))
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+            {
+                Some(
+                    "no server runs there: start one with `clacksd`, or name its socket: --socket PATH or CLACKS_SOCKET=PATH",
+                )
+            }
+            Self::Client(ClientError::NoPassword(_)) => {
+                Some("say where it is: --password-file FILE, CLACKS_PASSWORD_FILE=FILE or CLACKS_PASSWORD")
+            }
+            Self::Client(ClientError::BadValue) => Some("without --raw-values that is done here"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(what) | Self::Usage(what) => f.write_str(what),
+            Self::Client(error) => error.fmt(f),
+            Self::Input(error) => write!(f, "can't read standard input: {error}"),
+            Self::Output(error) => write!(f, "can't write to standard output: {error}"),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}

@@ -1,0 +1,64 @@
+//! `clacks`: signals and the shared cache of a clacks server, from the shell.
+
+mod arguments;
+mod cache;
+mod clients;
+mod failure;
+mod glob;
+mod json;
+mod listen;
+mod monitor;
+mod output;
+mod ping;
+mod server;
+mod session;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod signals;
+mod values;
+
+use arguments::{Arguments, Command};
+use clap::CommandFactory;
+use failure::Failure;
+use output::Output;
+use shared::{arguments::parse, exit::Exit, logging, pages};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match parse::<Arguments>("clacks") {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    logging::start("CLACKS_LOG", log::LevelFilter::Error);
+    match run(arguments) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { connection, command } = arguments;
+    match command {
+        Command::Set(pair) => signals::set(&pair, &connection),
+        Command::Notify(name) => signals::notify(&name, &connection),
+        Command::Listen(listen) => listen::listen(listen, &connection),
+        Command::Store(pair) => cache::store(&pair, &connection),
+        Command::Get(get) => cache::get(&get, &connection),
+        Command::Del(key) => cache::del(&key, &connection),
+        Command::Incr(step) => cache::incr(&step, &connection),
+        Command::Decr(step) => cache::decr(&step, &connection),
+        Command::Keys(keys) => cache::keys(&keys, &connection),
+        Command::Clear => cache::clear(&connection),
+        Command::Monitor(stream) => monitor::monitor(&stream, &connection),
+        Command::Clients(json) => clients::list(&json, &connection),
+        Command::Disconnect(cid) => clients::disconnect(&cid, &connection),
+        Command::Flush => server::flush(&connection),
+        Command::Ping(ping) => ping::ping(&ping, &connection),
+        Command::Shutdown(shutdown) => server::shut_down(&shutdown, &connection),
+        Command::Completions { shell } => Output::all(&pages::completions(Arguments::command(), shell)),
+        Command::Man { subcommand } => {
+            let page = pages::manual(Arguments::command(), subcommand.as_deref());
+            Output::all(&page.map_err(|error| Failure::Usage(error.to_string()))?)
+        }
+    }
+}
