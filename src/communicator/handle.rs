@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -137,14 +138,22 @@ impl Communicator {
         let now = self.clock();
         let phase = if established { Phase::Open } else { Phase::Connecting };
         let key = self.core(|core| core.insert(kind, phase, now));
-        let wants_write = driver.wants_write();
-        if let Some(source) = driver.source()
-            && let Err(error) = self.0.registry.register(source, key.token(), interest(wants_write))
-        {
-            let _ = self.core(|core| core.remove(key));
-            self.discard(driver, false);
-            return Err(error);
-        }
+        // The source is somebody's code: when it panics, no empty slot may stay behind.
+        let registered = catch_unwind(AssertUnwindSafe(|| {
+            let wants_write = driver.wants_write();
+            if let Some(source) = driver.source() {
+                self.0.registry.register(source, key.token(), interest(wants_write))?;
+            }
+            Ok(wants_write)
+        }));
+        let wants_write = match registered {
+            Ok(Ok(wants_write)) => wants_write,
+            failed => {
+                let _ = self.core(|core| core.remove(key));
+                self.discard(driver, false);
+                return failed.unwrap_or_else(|panic| resume_unwind(panic)).map(|_: bool| key);
+            }
+        };
         log::debug!("connection {key} ({kind}): added");
         if let Some(driver) = self.core(|core| core.place(key, driver, wants_write)) {
             self.discard(driver, true);

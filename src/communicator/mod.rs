@@ -43,8 +43,8 @@
 //! [`Limits`], a [`Budget`] and [`Timeouts`], on by default.
 //!
 //! # Failures
-//! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends. The loop itself
-//! ends with an error only when the poll fails.
+//! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends, and a transport or
+//! a codec that panics. The loop itself ends with an error only when the poll fails.
 
 mod core;
 mod driver;

@@ -147,16 +147,23 @@ impl Communicator {
                     self.end(key, why);
                 }
                 Err(panic) => {
-                    self.report(key, "its handler panicked, which ends it", &panic);
+                    self.report(key, "its code panicked, which ends it", &panic);
                     over = true;
                 }
             },
             Phase::Ending => {}
             Phase::Lingering => {
-                let linger = driver.linger(finished);
-                over = linger == Linger::Over || ready.has(Ready::ABANDONED);
-                if linger == Linger::Again {
-                    self.core(|core| core.make_ready(key, Ready::INPUT));
+                match catch(|| driver.linger(finished)) {
+                    Ok(Linger::Wait) => over = ready.has(Ready::ABANDONED),
+                    Ok(Linger::Again) => {
+                        over = ready.has(Ready::ABANDONED);
+                        self.core(|core| core.make_ready(key, Ready::INPUT));
+                    }
+                    Ok(Linger::Over) => over = true,
+                    Err(panic) => {
+                        self.report(key, "its transport panicked, which ends it", &panic);
+                        over = true;
+                    }
                 }
                 if ready.has(Ready::ABANDONED) {
                     let lost = self.core(|core| core.slot(key).map_or(0, |slot| slot.out.len()));
@@ -183,7 +190,12 @@ impl Communicator {
         if !due.is_empty() {
             self.core(|core| core.forget_timers(key, &due));
         }
-        let wants_write = self.set_interest(key, &mut driver, wants_write);
+        let wants_write =
+            catch(|| self.set_interest(key, &mut driver, wants_write)).unwrap_or_else(|panic| {
+                self.report(key, "its transport panicked, which ends it", &panic);
+                let _ = self.core(|core| core.remove(key));
+                wants_write
+            });
         let removed = self.core(|core| core.end(key, driver, wants_write));
         self.0.calling.set(false);
         if let Some(driver) = removed {
@@ -195,8 +207,10 @@ impl Communicator {
 
     /// Asks the poll for what the connection waits for now.
     fn set_interest(&self, key: Key, driver: &mut Box<dyn Driver>, registered: bool) -> bool {
-        let wanted =
-            driver.wants_write() || self.core(|core| core.slot(key).is_some_and(|slot| slot.blocked));
+        let Some(blocked) = self.core(|core| core.slot(key).map(|slot| slot.blocked)) else {
+            return registered; // it is gone
+        };
+        let wanted = blocked || driver.wants_write();
         if wanted != registered
             && let Some(source) = driver.source()
             && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
@@ -248,40 +262,30 @@ impl Communicator {
 
     /// Writes what one connection has queued, as far as the other side takes it.
     pub(super) fn write(&self, key: Key) {
-        let Some(Writing { mut driver, mut out, phase, wants_write, finish }) =
-            self.core(|core| core.begin_write(key))
-        else {
-            return;
-        };
-        let mut result = driver.write(&mut out, WRITE_BUDGET);
-        let done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
-        let finished = done && finish;
-        if finished && let Err(error) = driver.finish() {
-            // The other side may be gone already, which is as good.
-            if error.kind() != io::ErrorKind::NotConnected {
-                result = Err(error);
+        let Some(mut writing) = self.core(|core| core.begin_write(key)) else { return };
+        // A transport is somebody's code, too; and another callback may run, in which this was sent.
+        let called = self.0.calling.replace(true);
+        let wrote = catch(|| self.try_to_write(key, &mut writing));
+        self.0.calling.set(called);
+        let Writing { driver, out, phase, .. } = writing;
+        let (wrote, linger) = match wrote {
+            Ok(wrote) => wrote,
+            Err(panic) => {
+                self.report(key, "its transport panicked, which ends it", &panic);
+                let _ = self.core(|core| core.remove(key));
+                self.discard(driver, true);
+                return self.trace_rest();
             }
-        }
+        };
         let lingering = phase == Phase::Lingering;
-        // Both sides may have stopped reading: the other one takes nothing before it has got rid of its own.
-        let linger = if lingering { driver.linger(done) } else { Linger::Wait };
-        let over = lingering && (result.is_err() || linger == Linger::Over);
-        let waits = lingering && done && !over;
-        if let (true, Err(error)) = (lingering, &result)
+        let over = lingering && (wrote.result.is_err() || linger == Linger::Over);
+        let waits =
+            lingering && !over && out.is_empty() && matches!(&wrote.result, Ok(done) if !done.blocked);
+        if let (true, Err(error)) = (lingering, &wrote.result)
             && !out.is_empty()
         {
             log::info!("connection {key}: {} bytes were lost: {error}", out.len());
         }
-        let blocked = matches!(&result, Ok(written) if written.blocked);
-        let wanted = blocked || driver.wants_write();
-        if wanted != wants_write
-            && !over
-            && let Some(source) = driver.source()
-            && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
-        {
-            result = Err(error);
-        }
-        let wrote = Wrote { result, finished, wants_write: wanted };
         if let Some(driver) = self.core(|core| core.end_write(key, driver, out, wrote)) {
             self.discard(driver, true);
         } else if over && let Some(driver) = self.core(|core| core.remove(key)) {
@@ -293,17 +297,56 @@ impl Communicator {
         if linger == Linger::Again {
             self.core(|core| core.make_ready(key, Ready::INPUT));
         }
+        self.bury();
+    }
+
+    /// Everything in writing that is the driver's code.
+    fn try_to_write(&self, key: Key, writing: &mut Writing<Box<dyn Driver>>) -> (Wrote, Linger) {
+        let Writing { driver, out, phase, wants_write, finish } = writing;
+        let mut result = driver.write(out, WRITE_BUDGET);
+        let mut done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
+        let mut finished = done && *finish;
+        if finished && let Err(error) = driver.finish() {
+            match (error.kind(), &mut result) {
+                // The other side may be gone already, which is as good.
+                (io::ErrorKind::NotConnected, _) => {}
+                (io::ErrorKind::WouldBlock, Ok(written)) => {
+                    written.blocked = true;
+                    (done, finished) = (false, false);
+                }
+                _ => result = Err(error),
+            }
+        }
+        // Both sides may have stopped reading: the other one takes nothing before it has got rid of its own.
+        let linger = if *phase == Phase::Lingering { driver.linger(done) } else { Linger::Wait };
+        let blocked = matches!(&result, Ok(written) if written.blocked);
+        let wanted = blocked || driver.wants_write();
+        if wanted != *wants_write
+            && linger != Linger::Over
+            && let Some(source) = driver.source()
+            && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
+        {
+            result = Err(error);
+        }
+        (Wrote { result, finished, wants_write: wanted }, linger)
     }
 
     /// Closes what was a connection, and lets go of its code as soon as no callback runs.
     pub(super) fn discard(&self, mut driver: Box<dyn Driver>, registered: bool) {
-        if registered
-            && let Some(source) = driver.source()
-            && let Err(error) = self.registry().deregister(source)
-        {
-            log::debug!("a descriptor could not be taken out of the poll: {error}");
+        let called = self.0.calling.replace(true);
+        let closed = catch(|| {
+            if registered
+                && let Some(source) = driver.source()
+                && let Err(error) = self.registry().deregister(source)
+            {
+                log::debug!("a descriptor could not be taken out of the poll: {error}");
+            }
+            driver.release();
+        });
+        self.0.calling.set(called);
+        if let Err(panic) = closed {
+            log::error!("a transport panicked when it was closed: {}", text(&panic));
         }
-        driver.release();
         self.0.graveyard.borrow_mut().push(Corpse::Driver(driver));
         self.bury();
     }

@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) write_error: Option<ErrorKind>,
     /// This side has ended its direction.
     pub(crate) shut: bool,
+    /// Ending it fails with this.
+    pub(crate) shut_error: Option<ErrorKind>,
     /// The transport was dropped.
     pub(crate) closed: bool,
     /// Connecting goes on.
@@ -151,8 +153,9 @@ impl Transport for Wire {
         Ok(!self.enter("establish").connecting)
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.enter("shutdown_write").shut = true;
-        Ok(())
+        let mut state = self.enter("shutdown_write");
+        state.shut = state.shut_error.is_none();
+        state.shut_error.map_or(Ok(()), |error| Err(error.into()))
     }
     fn wants_write(&self) -> bool {
         drop(self.enter("wants_write"));

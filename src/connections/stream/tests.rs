@@ -5,6 +5,7 @@ use crate::communicator::{
 use crate::connections::wire::{Far, wire};
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -358,6 +359,20 @@ fn this_direction_ends_once_behind_everything_and_then_it_closes() {
 }
 
 #[test]
+fn an_end_that_can_not_be_written_yet_is_written_later() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    far.state().shut_error = Some(ErrorKind::WouldBlock);
+    communicator.shutdown_write(*id);
+    stage.settle();
+    assert!(communicator.is_alive(*id) && !far.state().shut);
+    far.state().shut_error = None;
+    far.take(communicator, *id, 1);
+    stage.settle();
+    assert!(communicator.is_alive(*id) && far.state().shut);
+}
+
+#[test]
 fn what_came_before_writing_failed_is_handed_over_first() {
     let stage = open(ok);
     stage.far.state().write_error = Some(ErrorKind::BrokenPipe);
@@ -511,6 +526,84 @@ fn a_codec_that_takes_no_bytes_ends_its_connection() {
         settle(&communicator);
         assert!(communicator.is_empty(), "{found:?}");
     }
+}
+
+#[test]
+fn a_transport_that_panics_ends_its_own_connection_and_no_other() {
+    let calls = [
+        "read",
+        "write",
+        "flush",
+        "source",
+        "establish",
+        "wants_write",
+        "shutdown_write",
+        "resets_on_close",
+        "drop",
+    ];
+    for call in calls {
+        for closes in [false, true] {
+            let stage = open(|event, cx| Ok(cx.reply(event)?));
+            let (ours, far) = wire();
+            far.state().resets = true;
+            let quiet = crate::on_item::<Lines, _>(|_, _| Ok(()));
+            let bad = stage.communicator.stream(ours, Lines::new(), quiet).unwrap();
+            far.state().panics_in = Some(call);
+            far.send(&stage.communicator, bad, "x\n");
+            let _ = stage.communicator.send(bad, "x");
+            stage.settle();
+            if closes {
+                stage.communicator.close(bad);
+                stage.settle();
+            }
+            far.end(&stage.communicator, bad);
+            stage.communicator.shutdown_write(bad);
+            stage.settle();
+            stage.communicator.close(bad);
+            stage.settle();
+            assert_eq!(
+                stage.communicator.len(),
+                1,
+                "{call} {closes}: {:?}",
+                stage.communicator.connections()
+            );
+            assert!(far.state().closed, "{call} {closes}");
+            stage.send("on\n");
+            stage.settle();
+            assert_eq!(stage.far.text(), "connected\non\n", "{call} {closes}");
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_panics_when_it_is_added_leaves_nothing_behind() {
+    let communicator = Communicator::new().unwrap();
+    let (ours, far) = wire();
+    far.state().panics_in = Some("source");
+    let quiet = crate::on_item::<Lines, _>(|_, _| Ok(()));
+    let add = AssertUnwindSafe(|| communicator.stream(ours, Lines::new(), quiet));
+    assert!(catch_unwind(add).is_err());
+    assert!(communicator.is_empty() && far.state().closed);
+}
+
+#[test]
+fn a_transport_that_panics_when_another_handler_sends_much_leaves_that_handler_alone() {
+    let communicator = Communicator::new().unwrap();
+    let (bad, bad_far) = wire();
+    let bad = communicator.stream(bad, Lines::new(), crate::on_item::<Lines, _>(|_, _| Ok(()))).unwrap();
+    settle(&communicator);
+    bad_far.state().panics_in = Some("write");
+    let (good, good_far) = wire();
+    let much = "x".repeat(200 << 10);
+    let relay = crate::on_item::<Lines, _>(move |_, cx| {
+        cx.send(bad, &much)?; // so much that it is written at once
+        assert!(!cx.is_alive(bad));
+        Ok(cx.reply("sent")?)
+    });
+    let good = communicator.stream(good, Lines::new(), relay).unwrap();
+    good_far.send(&communicator, good, "go\n");
+    settle(&communicator);
+    assert_eq!((good_far.text().as_str(), communicator.len()), ("sent\n", 1));
 }
 
 /// Panics where it is told to.
