@@ -200,16 +200,17 @@ impl<D, F> Core<D, F> {
         slot.out.clear(&mut self.spares);
     }
 
-    /// No more callbacks but `closed`, and no more input; output lingers.
-    pub(crate) fn close(&mut self, key: Key, why: Closed) -> bool {
-        let Some(slot) = self.open(key) else { return false };
+    /// No more callbacks but `closed`, and no more input; output lingers. Gives `why` back, which may hold somebody's error, if
+    /// there is nothing to close.
+    pub(crate) fn close(&mut self, key: Key, why: Closed) -> Result<(), Closed> {
+        let Some(slot) = self.open(key) else { return Err(why) };
         slot.phase = Phase::Ending;
         slot.end = Some(why);
         if self.running == Some(key) {
             self.interrupted = true;
         }
         self.make_ready(key, Ready::ENDED);
-        true
+        Ok(())
     }
 
     /// The reason to hand to `closed`, once; from then on the connection lingers.
@@ -644,13 +645,14 @@ impl<D, F> Core<D, F> {
                     let Some(slot) = self.any(key) else { return };
                     slot.restart(bit, now);
                     if slot.phase == Phase::Connecting && slot.enabled {
-                        self.close(key, Closed::TimedOut(Timeout::Deadline)); // nobody can be asked yet
+                        // Nobody can be asked yet.
+                        let _ = self.close(key, Closed::TimedOut(Timeout::Deadline));
                     } else {
                         self.make_ready(key, bit);
                     }
                 }
                 Limit::Connect => {
-                    self.close(key, Closed::TimedOut(Timeout::Connect));
+                    let _ = self.close(key, Closed::TimedOut(Timeout::Connect));
                 }
                 Limit::Linger => {
                     if let Some(slot) = self.any(key) {
@@ -872,6 +874,16 @@ impl<D, F> Core<D, F> {
             .filter(|(_, slot)| !slot.gone)
             .map(|(index, slot)| Key { slot: index as u32, generation: slot.generation })
             .collect()
+    }
+
+    /// Everything that is somebody's code, to be dropped.
+    pub(crate) fn take_all(&mut self) -> (Vec<D>, Vec<F>) {
+        let drivers = self.slots.drain().filter_map(|slot| slot.driver).collect();
+        let calls = self.timers.drain().chain(self.dates.drain()).filter_map(|due| match due {
+            Due::Call(call) => call.call,
+            Due::Guard(_) | Due::Tagged(..) => None,
+        });
+        (drivers, calls.collect())
     }
 
     pub(crate) fn slot(&self, key: Key) -> Option<&Slot<D>> {

@@ -57,6 +57,19 @@ pub(super) struct Shared {
     pub(super) graveyard: RefCell<Vec<Corpse>>,
 }
 
+/// What is still inside is dropped piece by piece: two destructors that panic in one go would abort the process.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let (drivers, calls) = self.core.get_mut().take_all();
+        let corpses = drivers.into_iter().map(Corpse::Driver).chain(calls.into_iter().map(Corpse::Timer));
+        for corpse in corpses.chain(self.graveyard.take()) {
+            if catch_unwind(AssertUnwindSafe(|| drop(corpse))).is_err() {
+                log::error!("the destructor of a handler panicked");
+            }
+        }
+    }
+}
+
 /// A handle to the loop: cheap to clone, for one thread.
 ///
 /// [`communicator`] hands out this thread's; [`Communicator::new`] makes another, for tests. See the
@@ -187,7 +200,8 @@ impl Communicator {
     }
 
     pub(crate) fn end(&self, key: Key, why: Closed) -> bool {
-        self.core(|core| core.close(key, why))
+        let closed = self.core(|core| core.close(key, why));
+        closed.is_ok()
     }
 
     /// Closes every connection and cancels every timer: the loop ends when all output is written.

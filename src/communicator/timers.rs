@@ -99,6 +99,12 @@ impl<P> Timers<P> {
         })
     }
 
+    /// All of them, in no particular order.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = P> {
+        self.heap.clear();
+        self.nodes.drain().map(|node| node.payload)
+    }
+
     fn node(&mut self, handle: Handle) -> Option<&mut Node<P>> {
         self.nodes.get_mut(handle.index as usize).filter(|node| node.generation == handle.generation)
     }

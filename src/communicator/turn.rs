@@ -13,22 +13,39 @@ use std::time::{Duration, SystemTime};
 
 /// As much is written for one connection before the others get their share.
 pub(crate) const WRITE_BUDGET: usize = 1 << 20;
+/// So often `run` removes at its end what is there: a destructor may add something anew.
+const CLEARINGS: usize = 16;
 
 impl Communicator {
     /// Runs the loop until nothing is left, or [`stop`](Self::stop) is called. What is left then is removed,
-    /// without a callback.
+    /// without a callback. It may be run again.
     ///
     /// # Errors
-    /// When the poll fails, which no connection can cause; and when called from inside a callback.
+    /// When the poll fails, which no connection can cause; and when called from inside a callback or a destructor
+    /// of a handler, which changes nothing.
     pub fn run(&self) -> io::Result<()> {
+        if self.0.calling.get() {
+            return Err(nested());
+        }
         let ran = self.turns();
+        for _ in 0..CLEARINGS {
+            if self.is_empty() {
+                break;
+            }
+            self.clear();
+        }
+        self.core(|core| core.stop = false);
+        ran
+    }
+
+    /// Removes everything.
+    fn clear(&self) {
         for timer in self.core(|core| core.timer_ids()) {
             self.cancel(timer);
         }
         for key in self.core(|core| core.keys()) {
             self.remove(key);
         }
-        ran
     }
 
     fn turns(&self) -> io::Result<()> {
@@ -38,8 +55,8 @@ impl Communicator {
         Ok(())
     }
 
-    /// Ends [`run`](Self::run) after this turn, in which all output that the other sides take is still
-    /// written. [`close_all`](Self::close_all) is the gentle way.
+    /// Ends [`run`](Self::run) after this turn, at whose end output is still written, as far as the other sides take it
+    /// at once; or before its first turn, when it does not run yet. [`close_all`](Self::close_all) is the gentle way.
     pub fn stop(&self) {
         self.core(|core| core.stop = true);
     }
@@ -50,8 +67,8 @@ impl Communicator {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn turn(&self, most: Option<Duration>) -> io::Result<()> {
-        if self.0.turning.replace(true) {
-            return Err(io::Error::other("the loop was asked to turn from inside one of its callbacks"));
+        if self.0.calling.get() || self.0.turning.replace(true) {
+            return Err(nested());
         }
         let turned = self.turn_once(most);
         self.0.turning.set(false);
@@ -383,6 +400,10 @@ impl Communicator {
     }
 }
 
+fn nested() -> io::Error {
+    io::Error::other("the loop was asked to turn from inside one of its callbacks")
+}
+
 type Panic = Box<dyn Any + Send>;
 
 /// What panics inside is put away by its caller: the connection that ran is dropped, never called again.
@@ -396,4 +417,211 @@ fn text(panic: &Panic) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Lines;
+    use crate::communicator::{Closed, Cx, Handler, HandlerResult, communicator};
+    use crate::unix_pair;
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    /// Does something when it is dropped.
+    struct Last<F: FnMut()>(F);
+
+    impl<F: FnMut()> Drop for Last<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    impl<F: FnMut() + 'static> Handler<Lines> for Last<F> {
+        fn message(&mut self, _: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+            Ok(())
+        }
+    }
+
+    /// Adds a connection that does something when it is dropped; the other side stays open.
+    fn add(communicator: &Communicator, last: impl FnMut() + 'static) -> Key {
+        let (ours, theirs) = unix_pair().unwrap();
+        let mut last = last;
+        let last = move || {
+            let _ = &theirs;
+            last();
+        };
+        communicator.stream(ours, Lines::new(), Last(last)).unwrap().key()
+    }
+
+    #[test]
+    fn a_loop_that_is_run_from_inside_a_callback_refuses_and_changes_nothing() {
+        let communicator = Communicator::new().unwrap();
+        let key = add(&communicator, || ());
+        let late = communicator.after(Duration::from_secs(3600), |_| ());
+        let seen = Rc::new(Cell::new(false));
+        let noted = seen.clone();
+        communicator.after(Duration::ZERO, move |communicator| {
+            assert!(communicator.run().is_err());
+            assert!(communicator.turn(None).is_err());
+            assert!(communicator.is_alive(key) && communicator.is_set(late));
+            noted.set(true);
+            communicator.stop();
+        });
+        communicator.run().unwrap();
+        assert!(seen.get() && communicator.is_empty());
+    }
+
+    #[test]
+    fn a_loop_that_is_run_from_a_destructor_refuses() {
+        let communicator = Communicator::new().unwrap();
+        let inner = communicator.clone();
+        let seen = Rc::new(Cell::new(false));
+        let noted = seen.clone();
+        let key = add(&communicator, move || {
+            assert!(inner.run().is_err());
+            assert!(inner.turn(None).is_err());
+            noted.set(true);
+        });
+        communicator.remove(key);
+        assert!(seen.get());
+    }
+
+    #[test]
+    fn it_can_be_run_again_though_it_was_stopped() {
+        let communicator = Communicator::new().unwrap();
+        let count = Rc::new(Cell::new(0));
+        for round in 1..4 {
+            let (counted, inner) = (count.clone(), communicator.clone());
+            communicator.after(Duration::ZERO, move |communicator| {
+                counted.set(counted.get() + 1);
+                communicator.stop();
+            });
+            add(&communicator, move || inner.stop());
+            communicator.run().unwrap();
+            assert_eq!((count.get(), communicator.is_empty()), (round, true));
+        }
+    }
+
+    #[test]
+    fn a_loop_that_was_stopped_before_it_is_run_makes_no_turn() {
+        let communicator = Communicator::new().unwrap();
+        communicator.after(Duration::ZERO, |_| panic!("a turn was made"));
+        communicator.stop();
+        communicator.run().unwrap();
+        assert!(communicator.is_empty());
+        let seen = Rc::new(Cell::new(false));
+        let noted = seen.clone();
+        communicator.after(Duration::ZERO, move |_| noted.set(true));
+        communicator.run().unwrap();
+        assert!(seen.get());
+    }
+
+    #[test]
+    fn what_destructors_add_at_the_end_is_removed_too() {
+        let communicator = Communicator::new().unwrap();
+        let inner = communicator.clone();
+        add(&communicator, move || {
+            inner.after(Duration::from_secs(3600), |_| ());
+            add(&inner, || ());
+        });
+        communicator.stop();
+        communicator.run().unwrap();
+        assert!(communicator.is_empty());
+    }
+
+    #[test]
+    fn the_communicator_of_a_thread_can_be_asked_for_by_a_destructor_at_the_end_of_the_thread() {
+        for runs in [false, true] {
+            let ended = std::thread::spawn(move || {
+                thread_local! {
+                    static LAST: RefCell<Option<Last<fn()>>> = const { RefCell::new(None) };
+                }
+                LAST.set(Some(Last(|| {
+                    let communicator = communicator();
+                    communicator.close_all();
+                    communicator.after(Duration::ZERO, |_| ());
+                    communicator.run().unwrap();
+                })));
+                add(&communicator(), || {
+                    communicator().close_all();
+                });
+                if runs {
+                    communicator().stop();
+                    communicator().run().unwrap();
+                }
+            });
+            ended.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_communicator_that_is_dropped_drops_all_handlers_though_they_panic() {
+        let communicator = Communicator::new().unwrap();
+        let count = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let counted = count.clone();
+            add(&communicator, move || {
+                counted.set(counted.get() + 1);
+                panic!("the destructor was told to panic");
+            });
+            let counted = count.clone();
+            let last = Last(move || {
+                counted.set(counted.get() + 1);
+                panic!("the destructor was told to panic");
+            });
+            communicator.after(Duration::ZERO, move |_| drop(last));
+        }
+        drop(communicator);
+        assert_eq!(count.get(), 6);
+    }
+
+    #[test]
+    fn a_destructor_runs_when_the_callback_that_removed_its_connection_has_returned() {
+        let communicator = Communicator::new().unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let noted = order.clone();
+        let key = add(&communicator, move || noted.borrow_mut().push("dropped"));
+        let noted = order.clone();
+        communicator.after(Duration::ZERO, move |communicator| {
+            assert!(communicator.remove(key));
+            assert!(!communicator.remove(key));
+            noted.borrow_mut().push("removed");
+        });
+        communicator.run().unwrap();
+        assert_eq!(*order.borrow(), ["removed", "dropped"]);
+    }
+
+    #[test]
+    fn an_error_of_a_handler_whose_destructor_uses_the_loop_is_no_danger_to_it() {
+        #[derive(Debug)]
+        struct Failure;
+        impl Drop for Failure {
+            fn drop(&mut self) {
+                communicator().close_all();
+            }
+        }
+        impl std::fmt::Display for Failure {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("told to fail")
+            }
+        }
+        impl std::error::Error for Failure {}
+        struct ClosesAndFails;
+        impl Handler<Lines> for ClosesAndFails {
+            fn connected(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+                cx.close();
+                Err(Failure.into())
+            }
+            fn message(&mut self, _: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+                Ok(())
+            }
+            fn closed(&mut self, why: &Closed, _: &Cx<'_, Lines>) {
+                assert!(matches!(why, Closed::Local));
+            }
+        }
+        let (ours, _theirs) = unix_pair().unwrap();
+        communicator().stream(ours, Lines::new(), ClosesAndFails).unwrap();
+        communicator().run().unwrap();
+    }
 }
