@@ -27,6 +27,9 @@ const CHUNK: usize = 256 << 10;
 /// A buffer for encoding that has grown beyond this is not kept.
 const SCRATCH: usize = 1 << 20;
 
+/// To as many an item goes in one borrow of the core.
+const BROADCAST: usize = 64;
+
 /// Tokens with this generation are the loop's own.
 pub(super) const WAKER: Token = Token(usize::MAX);
 pub(super) const WALL: Token = Token(usize::MAX - 1);
@@ -381,16 +384,25 @@ impl Communicator {
             }
             return Ok(refused);
         }
-        // One borrow for all, but for those whose queue is so long that it is written on the spot.
+        // One borrow for many, but for those whose queue is so long that it is written on the spot. The iterator is
+        // somebody's code: it runs outside.
         loop {
-            let stopped = self.core(|core| {
-                ids.by_ref().find_map(|id| match core.queue(id.key(), &bytes) {
+            let mut some = [None; BROADCAST];
+            for (place, id) in some.iter_mut().zip(ids.by_ref()) {
+                *place = Some(id);
+            }
+            if some[0].is_none() {
+                break;
+            }
+            let mut some = some.into_iter().flatten();
+            while let Some((id, queued)) = self.core(|core| {
+                some.find_map(|id| match core.queue(id.key(), &bytes) {
                     Ok(Queued::Later) => None,
                     other => Some((id, other)),
                 })
-            });
-            let Some((id, queued)) = stopped else { break };
-            self.queued(id, queued, &mut refused);
+            }) {
+                self.queued(id, queued, &mut refused);
+            }
         }
         self.give_scratch(bytes);
         Ok(refused)

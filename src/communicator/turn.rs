@@ -534,15 +534,16 @@ mod tests {
     fn the_communicator_of_a_thread_can_be_asked_for_by_a_destructor_at_the_end_of_the_thread() {
         for runs in [false, true] {
             let ended = std::thread::spawn(move || {
-                thread_local! {
-                    static LAST: RefCell<Option<Last<fn()>>> = const { RefCell::new(None) };
-                }
-                LAST.set(Some(Last(|| {
+                fn runs_once_more() {
                     let communicator = communicator();
                     communicator.close_all();
                     communicator.after(Duration::ZERO, |_| ());
                     communicator.run().unwrap();
-                })));
+                }
+                thread_local! {
+                    static LAST: Last<fn()> = const { Last(runs_once_more) };
+                }
+                LAST.with(|_| ());
                 add(&communicator(), || {
                     communicator().close_all();
                 });

@@ -698,3 +698,30 @@ fn a_callback_can_remove_and_close_everything_it_can_name() {
         assert!(events.borrow().iter().map(String::as_str).eq(last.into_iter().flatten()), "{what}");
     }
 }
+
+#[test]
+fn what_names_the_receivers_of_a_broadcast_may_use_the_loop() {
+    let communicator = Communicator::new().unwrap();
+    let (ids, fars): (Vec<_>, Vec<_>) = (0..150)
+        .map(|_| {
+            let (ours, far) = wire();
+            (communicator.stream(ours, Lines::new(), crate::on_item::<Lines, _>(|_, _| Ok(()))).unwrap(), far)
+        })
+        .unzip();
+    settle(&communicator);
+    communicator.close(ids[3]);
+    let long = "x".repeat(100 << 10);
+    for (n, item) in ["short", &long, &long].into_iter().enumerate() {
+        let mut asked = 0;
+        let named = ids.iter().copied().inspect(|id| {
+            asked += usize::from(communicator.is_alive(*id));
+        });
+        let refused = communicator.broadcast(named, item).unwrap();
+        assert_eq!((refused, asked), (vec![(ids[3], SendError::Gone)], 149), "item {n}");
+    }
+    settle(&communicator);
+    let expected = format!("short\n{long}\n{long}\n");
+    for (n, far) in fars.iter().enumerate() {
+        assert!(far.text() == if n == 3 { "" } else { expected.as_str() }, "receiver {n}");
+    }
+}
