@@ -10,10 +10,12 @@ use mio::event::Source;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-/// So long a listener rests when the system has no descriptors or no memory left: first and last.
+/// So long a listener rests when it can't accept: first and last.
 const REST_MIN: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(2);
 const REST_OVER: u64 = 0;
+/// So many clients in a row may be lost before it rests.
+const LOST_MAX: usize = 64;
 
 /// Something that accepts streams: a listening socket.
 pub trait Accept: Source + 'static {
@@ -33,8 +35,8 @@ pub trait Accept: Source + 'static {
 }
 
 impl Communicator {
-    /// Adds a listener; `accept` is called for each client. When the system runs out of descriptors
-    /// it rests for a while and goes on; clients wait in the kernel's queue.
+    /// Adds a listener; `accept` is called for each client. When nobody can be accepted, because the system is out of
+    /// descriptors for example, it rests for a while and tries again; clients wait in the kernel's queue.
     ///
     /// # Errors
     /// When the poll refuses it.
@@ -136,6 +138,7 @@ where
             return Outcome::Wait;
         }
         let mut spent = Spent::nothing(&turn.settings);
+        let mut lost = 0;
         loop {
             let (may, room) =
                 turn.communicator.core(|core| (core.may_read(turn.key), core.has_room(turn.key)));
@@ -147,29 +150,24 @@ where
             }
             match listener.accept_one() {
                 Ok((stream, peer)) => {
-                    self.rest = REST_MIN;
+                    (self.rest, lost) = (REST_MIN, 0);
                     let (listener, communicator) = (turn.key, turn.communicator);
                     if let Err(error) = accept(Incoming { stream, peer, listener, communicator }) {
                         log::warn!("connection {listener}: a client was not taken: {error}");
                     }
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Outcome::Wait,
-                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => {}
-                    _ if is_shortage(&error) => {
-                        log::warn!(
-                            "connection {}: can't accept, rests for {:?}: {error}",
-                            turn.key,
-                            self.rest
-                        );
-                        self.resting = true;
-                        turn.communicator.timer(turn.key, self.rest, REST_OVER);
-                        self.rest = (self.rest * 2).min(REST_MAX);
-                        return Outcome::Wait;
-                    }
-                    // What accept(2) says of the network of one client is no fault of the listener.
-                    _ => log::info!("connection {}: a client was lost: {error}", turn.key),
-                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Wait,
+                Err(error) if is_of_one_client(&error) && lost < LOST_MAX => {
+                    lost += 1;
+                    log::info!("connection {}: a client was lost: {error}", turn.key);
+                }
+                Err(error) => {
+                    log::warn!("connection {}: can't accept, rests for {:?}: {error}", turn.key, self.rest);
+                    self.resting = true;
+                    turn.communicator.timer(turn.key, self.rest, REST_OVER);
+                    self.rest = (self.rest * 2).min(REST_MAX);
+                    return Outcome::Wait;
+                }
             }
             spent.callback();
             if spent.all() {
@@ -191,10 +189,188 @@ where
     }
 }
 
-/// Whether the system, or this process, has run out of something.
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether only the client is lost that was to be accepted. All else (no descriptors, no memory, a socket that does not
+/// listen any more) may still be so at the next try.
+fn is_of_one_client(error: &io::Error) -> bool {
     use nix::errno::Errno;
+    if matches!(
+        error.kind(),
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+    ) {
+        return true;
+    }
+    // What accept(2) passes on from the network.
     error.raw_os_error().is_some_and(|code| {
-        matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+        matches!(
+            Errno::from_raw(code),
+            Errno::ENETDOWN
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::EHOSTUNREACH
+                | Errno::EOPNOTSUPP
+                | Errno::ENETUNREACH
+        )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Lines;
+    use crate::connections::wire::{Far, Wire, wire};
+    use crate::on_item;
+    use mio::{Interest, Registry, Token};
+    use nix::libc::{ECONNABORTED, EINVAL, EMFILE, EPERM, EPROTO};
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    /// A listener in memory; the test holds a clone.
+    #[derive(Clone, Default)]
+    struct Queue {
+        clients: Rc<RefCell<VecDeque<io::Result<Wire>>>>,
+        /// What comes when the queue is empty.
+        error: Rc<Cell<Option<i32>>>,
+        tries: Rc<Cell<usize>>,
+    }
+
+    impl Queue {
+        fn client(&self) -> Far {
+            let (wire, far) = wire();
+            self.clients.borrow_mut().push_back(Ok(wire));
+            far
+        }
+    }
+
+    impl Source for Queue {
+        fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+        fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+            Ok(())
+        }
+        fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Accept for Queue {
+        type Stream = Wire;
+
+        fn accept_one(&self) -> io::Result<(Wire, String)> {
+            self.tries.set(self.tries.get() + 1);
+            let next = self.clients.borrow_mut().pop_front();
+            next.unwrap_or_else(|| {
+                Err(self.error.get().map_or(ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error))
+            })
+            .map(|wire| (wire, String::new()))
+        }
+    }
+
+    fn listen(communicator: &Communicator, queue: &Queue) -> Key {
+        communicator
+            .listen(queue.clone(), |client| {
+                client.serve(Lines::new(), on_item::<Lines, _>(|_, _| Ok(())))?;
+                Ok(())
+            })
+            .unwrap()
+    }
+
+    /// The poll says that somebody has come; turns until the loop would wait.
+    fn settle(communicator: &Communicator, listener: Key) {
+        communicator.core(|core| core.event(listener, true, false, false));
+        for _ in 0..100 {
+            communicator.turn(Some(Duration::ZERO)).unwrap();
+            if communicator.wait_hint() != Some(Duration::ZERO) {
+                return;
+            }
+        }
+        panic!("the loop never rests");
+    }
+
+    #[test]
+    fn a_listener_that_can_not_accept_rests_whatever_the_reason() {
+        for code in [EMFILE, EINVAL, EPERM, ECONNABORTED] {
+            let (communicator, queue) = (Communicator::new().unwrap(), Queue::default());
+            let listener = listen(&communicator, &queue);
+            queue.error.set(Some(code));
+            settle(&communicator, listener);
+            let tries = queue.tries.get();
+            assert!(tries <= LOST_MAX + 1, "error {code}: {tries} tries");
+            settle(&communicator, listener);
+            assert_eq!(queue.tries.get(), tries, "error {code}: tried while it rests");
+            assert!(communicator.is_alive(listener));
+            queue.error.set(None);
+            let _far = queue.client();
+            communicator.turn(None).unwrap(); // until its rest is over
+            assert_eq!(communicator.len(), 2, "error {code}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_lost_does_not_hold_up_the_next() {
+        let (communicator, queue) = (Communicator::new().unwrap(), Queue::default());
+        let listener = listen(&communicator, &queue);
+        let _fars: Vec<Far> = (0..5)
+            .map(|n| {
+                let code = [ECONNABORTED, EPROTO][n % 2];
+                queue.clients.borrow_mut().push_back(Err(io::Error::from_raw_os_error(code)));
+                queue.client()
+            })
+            .collect();
+        settle(&communicator, listener);
+        assert_eq!(communicator.len(), 6);
+    }
+
+    #[test]
+    fn a_full_listener_goes_on_when_there_is_room_again() {
+        let (communicator, queue) = (Communicator::new().unwrap(), Queue::default());
+        let listener = listen(&communicator, &queue);
+        let _fars: Vec<Far> = (0..20).map(|_| queue.client()).collect();
+        let clients = || communicator.len() - 1;
+        let remove = |count| {
+            let clients = communicator.connections().into_iter().filter(|info| info.key != listener);
+            clients.take(count).for_each(|info| assert!(communicator.remove(info.key)));
+        };
+        // (most clients, how many then go), and how many there are afterwards
+        for (most, gone, left) in
+            [(5, 0, 5), (2, 0, 5), (2, 3, 2), (2, 1, 2), (4, 0, 4), (1, 2, 2), (1, 2, 1)]
+        {
+            communicator.set_most_clients(listener, most);
+            remove(gone);
+            settle(&communicator, listener);
+            assert_eq!(clients(), left, "most {most}, gone {gone}");
+        }
+        communicator.set_most_clients(listener, 3);
+        communicator.enable(listener, false);
+        remove(1);
+        settle(&communicator, listener);
+        assert_eq!(clients(), 0);
+        communicator.enable(listener, true);
+        settle(&communicator, listener);
+        assert_eq!(clients(), 3);
+    }
+
+    #[test]
+    fn clients_outlive_their_listener() {
+        let (communicator, queue) = (Communicator::new().unwrap(), Queue::default());
+        for gentle in [false, true] {
+            let listener = listen(&communicator, &queue);
+            let _fars = [queue.client(), queue.client()];
+            settle(&communicator, listener);
+            if gentle {
+                communicator.close(listener)
+            } else {
+                communicator.remove(listener)
+            };
+            let next = listen(&communicator, &queue); // may get the same slot
+            settle(&communicator, next);
+            assert_eq!(communicator.len(), 3);
+            for info in communicator.connections() {
+                assert!(communicator.remove(info.key));
+            }
+        }
+    }
 }
