@@ -113,12 +113,14 @@ impl Configuration {
 /// # Errors
 /// When it is in none of them, or a folder can't be looked into.
 pub fn find(name: &Path, surroundings: &Surroundings) -> Result<PathBuf, Problems> {
-    let candidates: Vec<PathBuf> = match surroundings.variable("PC_CONFIG_PATHS") {
+    let mut candidates: Vec<PathBuf> = match surroundings.variable("PC_CONFIG_PATHS") {
         Some(folders) if !folders.is_empty() => {
             std::env::split_paths(folders).map(|folder| folder.join(name)).collect()
         }
         _ => vec![name.into(), Path::new("configs").join(name)],
     };
+    // An absolute path is the same in every folder.
+    candidates.dedup();
     for path in &candidates {
         match path.metadata() {
             Ok(metadata) if !metadata.is_dir() => return Ok(path.clone()),
