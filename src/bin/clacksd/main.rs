@@ -7,6 +7,7 @@ mod serve;
 use arguments::Arguments;
 use clap::Parser;
 use plan::Plan;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
         Ok(plan) => plan,
         Err(text) => return fail(&text),
     };
+    say(io::stderr(), &plan.warnings);
     if arguments.check {
-        println!("clacksd: {}: can be used", plan.source);
+        say(io::stdout(), &format!("clacksd: {}: can be used\n", plan.source));
         return ExitCode::SUCCESS;
     }
     match serve::serve(&plan) {
@@ -33,7 +35,13 @@ fn main() -> ExitCode {
 /// Says why nothing came of it: each line with the program's name in front.
 fn fail(text: &str) -> ExitCode {
     for line in text.lines() {
-        eprintln!("{}{line}", if line.starts_with("clacksd: ") { "" } else { "clacksd: " });
+        let name = if line.starts_with("clacksd: ") { "" } else { "clacksd: " };
+        say(io::stderr(), &format!("{name}{line}\n"));
     }
     ExitCode::FAILURE
+}
+
+/// Writes what a user may want to know. That nobody is there to read it is no reason to fail.
+fn say(mut to: impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }

@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     pub(crate) configuration: Configuration,
     /// Where it comes from, for messages.
     pub(crate) source: String,
+    /// What is doubtful about it, in lines.
+    pub(crate) warnings: String,
     /// A command to try.
     pub(crate) hint: Option<String>,
 }
@@ -24,7 +26,13 @@ impl Plan {
             None => Self::private(arguments)?,
         };
         if !arguments.socket.is_empty() {
-            plan.configuration.sockets.clone_from(&arguments.socket);
+            let sockets = &mut plan.configuration.sockets;
+            sockets.clear();
+            for socket in &arguments.socket {
+                if !sockets.contains(socket) {
+                    sockets.push(socket.clone());
+                }
+            }
         }
         Ok(plan)
     }
@@ -34,21 +42,25 @@ impl Plan {
             .map_err(|problems| problems.render("clacksd"))?;
         loaded.check_files();
         report_missing_parts(&mut loaded, !arguments.socket.is_empty());
-        let rendered = loaded.problems().render("clacksd");
+        let warnings = loaded.problems().render("clacksd");
         if loaded.problems().has_errors() {
-            return Err(rendered);
+            return Err(warnings);
         }
-        eprint!("{rendered}");
         let source = loaded.file().to_owned();
         let mut configuration = loaded.configuration;
         let hint = match &arguments.user {
             Some((name, password)) => {
+                if configuration.users.iter().any(|user| user.name == *name) {
+                    return Err(format!(
+                        "--user: {name:?} is another user in {source} already: choose another name"
+                    ));
+                }
                 set_user(&mut configuration, name, password)?;
                 hint(&configuration, arguments, &password.to_string_lossy())
             }
             None => None,
         };
-        Ok(Self { configuration, source, hint })
+        Ok(Self { configuration, source, warnings, hint })
     }
 
     /// A server for one user, in a folder that nobody else can look into.
@@ -57,7 +69,8 @@ impl Plan {
             let read = read_password_file(password).map_err(|error| error.to_string())?;
             let configuration = Configuration::new(name.clone(), read);
             let hint = hint(&configuration, arguments, &password.to_string_lossy());
-            return Ok(Self { configuration, source: "the command line".into(), hint });
+            let source = "the command line".to_owned();
+            return Ok(Self { configuration, source, warnings: String::new(), hint });
         }
         let folder =
             PrivateFolder::create(PrivateFolder::default_path()).map_err(|error| error.to_string())?;
@@ -75,7 +88,8 @@ impl Plan {
                 format!("clacks --socket {} set greeting hello", quote(&socket.to_string_lossy()))
             }),
         };
-        Ok(Self { configuration, source: folder.path().display().to_string(), hint })
+        let source = folder.path().display().to_string();
+        Ok(Self { configuration, source, warnings: String::new(), hint })
     }
 }
 

@@ -1,16 +1,22 @@
 //! Serving, until a signal or a client says that it is enough.
 
 use crate::plan::Plan;
+use crate::say;
+use eventdispatcher::connections::clacks::configuration::Configuration;
 use eventdispatcher::connections::clacks::{Server, Store};
 use eventdispatcher::{Communicator, Signal, UnixBind, communicator};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::cell::Cell;
-use std::io::{self, Write as _};
+use signal_hook::flag;
+use std::io;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Descriptors that the server needs beside one for each client.
 const OWN_DESCRIPTORS: u64 = 32;
+/// What ends the server.
+const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
 /// # Errors
 /// What kept it from serving.
@@ -25,15 +31,13 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
         configuration.users_and_permissions(),
         Store::new(None),
     );
-    for socket in &configuration.sockets {
-        let mut bind = UnixBind::new(socket);
-        if let Some(mode) = configuration.socket_mode {
-            bind = bind.mode(mode);
-        }
-        server.listen_unix(&communicator, bind).map_err(|error| error.to_string())?;
+    if let Err(text) =
+        listen(&communicator, &server, configuration).and_then(|()| stop_on_signals(&communicator, &server))
+    {
+        // No socket is left behind that nobody listens on.
+        server.stop(&communicator);
+        return Err(text);
     }
-    server.at_end(|communicator| communicator.close_all());
-    stop_on_signals(&communicator, &server)?;
     announce(plan);
     run_socket_commands(configuration.socket_commands.clone());
     communicator.run().map_err(|error| format!("the event loop failed: {error}"))?;
@@ -41,20 +45,37 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
+fn listen(communicator: &Communicator, server: &Server, configuration: &Configuration) -> Result<(), String> {
+    for socket in &configuration.sockets {
+        let mut bind = UnixBind::new(socket);
+        if let Some(mode) = configuration.socket_mode {
+            bind = bind.mode(mode);
+        }
+        server.listen_unix(communicator, bind).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// A signal ends the server in order. One that comes while it ends, for whatever reason, has its usual effect: whoever
+/// sends it does not want to wait until slow clients have taken what is queued for them.
 fn stop_on_signals(communicator: &Communicator, server: &Server) -> Result<(), String> {
-    let (server, again) = (server.clone(), Cell::new(false));
+    let failed = |error: io::Error| format!("can't wait for signals: {error}");
+    let ending = Arc::new(AtomicBool::new(false));
+    for signal in SIGNALS {
+        flag::register_conditional_default(signal.0, ending.clone()).map_err(failed)?;
+    }
+    let stopping = server.clone();
     let signals = communicator
-        .signals([Signal::TERM, Signal::INT, Signal::HUP], move |signal, communicator| {
-            if again.replace(true) {
-                log::warn!("{signal} again: ends at once");
-                communicator.stop();
-            } else {
-                log::info!("{signal}: ends in order");
-                server.stop(communicator);
-            }
+        .signals(SIGNALS, move |signal, communicator| {
+            log::info!("{signal}: ends in order; one more signal ends at once");
+            stopping.stop(communicator);
         })
-        .map_err(|error| format!("can't wait for signals: {error}"))?;
+        .map_err(failed)?;
     communicator.set_priority(signals, 0);
+    server.at_end(move |communicator| {
+        communicator.close_all();
+        ending.store(true, Ordering::SeqCst);
+    });
     Ok(())
 }
 
@@ -67,8 +88,7 @@ fn announce(plan: &Plan) {
     if let Some(hint) = &plan.hint {
         text.push_str(&format!("clacksd: try: {hint}\n"));
     }
-    // Nobody may be there to read it.
-    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    say(io::stdout(), &text);
 }
 
 /// As many descriptors as this process may have, for as many clients as there may be.
