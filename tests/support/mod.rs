@@ -1,5 +1,7 @@
 //! A clacksd to test, and clients that talk to it line by line.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod daemon;
 pub(crate) mod recorded;
 mod sha1;
 pub(crate) mod text;
@@ -16,7 +18,7 @@ use std::{env, thread};
 use tempfile::TempDir;
 
 /// How long to wait for what must come, on the slowest machine.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A server process of its own, in a temporary folder. It ends with this value.
 #[derive(Debug)]
@@ -116,6 +118,12 @@ impl Client {
     fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Self { stream, received: Vec::new(), logged_in: false, in_line: false, barriers: 0 })
+    }
+
+    /// Connects to a server that listens already.
+    pub(crate) fn connect(socket: &Path) -> Result<Self, String> {
+        let stream = UnixStream::connect(socket);
+        stream.and_then(Self::new).map_err(|error| format!("{}: {error}", socket.display()))
     }
 
     /// Sends `bytes` in one packet, and waits until the server has read it if that can be known.
