@@ -569,8 +569,13 @@ impl<D, F> Core<D, F> {
             Err(error) => {
                 slot.out.clear(spares);
                 slot.write_error = Some(error);
+                // Who stopped reading until there is room again would else wait for ever.
+                let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;
                 // What can still be read comes first; then it ends.
                 self.make_ready(key, Ready::INPUT);
+                if drained {
+                    self.make_ready(key, Ready::DRAINED);
+                }
                 return;
             }
         };
