@@ -14,7 +14,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-/// A list waits when so much of it is queued, and goes on at [`LIST_GOES_ON`].
+/// A list waits when so much is queued for its client, and goes on at [`LIST_GOES_ON`].
 const LIST_WAITS: usize = 256 << 10;
 const LIST_GOES_ON: usize = 64 << 10;
 /// The tag of a session's timer.
@@ -76,6 +76,8 @@ type AtEnd = Box<dyn FnOnce(&Communicator)>;
 #[derive(Default)]
 struct Side {
     shutdown: Option<Duration>,
+    /// [`LIST_WAITS`], or the limit of the queues if that is lower.
+    list_waits: usize,
     /// Clients that are cut off with output waiting, and how much of it.
     cut: Vec<(Key, usize)>,
 }
@@ -90,10 +92,11 @@ impl Server {
         store: Store,
     ) -> Self {
         let interval = settings.cache_clean_interval;
+        let list_waits = LIST_WAITS.min(limits.max_out_buffer);
         let server = Self(Rc::new(RefCell::new(Service {
             state: State::new(settings, users, store),
             limits,
-            side: Side::default(),
+            side: Side { list_waits, ..Side::default() },
             listeners: Vec::new(),
             now: (Now::default(), u64::MAX),
             cleaning: None,
@@ -127,14 +130,16 @@ impl Server {
 
     /// Sets, once for all clients of a listener, what their connections may hold.
     fn configure(&self, communicator: &Communicator, listener: Key) {
-        let limits = &self.0.borrow().limits;
+        let service = self.0.borrow();
+        let (limits, list_waits) = (&service.limits, service.side.list_waits);
         communicator.set_limits(
             listener,
             Limits {
                 input: limits.max_line.saturating_add(64 << 10),
                 output: limits.max_out_buffer,
-                high_water: LIST_WAITS.min(limits.max_out_buffer),
-                low_water: LIST_GOES_ON.min(limits.max_out_buffer),
+                high_water: list_waits,
+                // Lower: who waits at the one must have room at the other.
+                low_water: LIST_GOES_ON.min(list_waits / 2),
             },
         );
         // The protocol has rules of its own for idle and stalled clients.
@@ -387,7 +392,7 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
     }
 
     fn has_room(&self, who: Id<ClacksLines>) -> bool {
-        self.communicator.queued_bytes(who) < LIST_WAITS
+        self.communicator.queued_bytes(who) < self.side.list_waits
     }
 
     fn traffic(&self, who: Id<ClacksLines>) -> Traffic {

@@ -7,9 +7,6 @@ use super::sessions::{ClientIndex, List, Role, Sessions};
 use super::{Flow, State};
 use crate::connections::clacks::number::{Number, Text};
 
-/// How many lines are sent before the queue is looked at.
-const PIECE: usize = 64;
-
 impl<K: Copy + Eq> State<K> {
     /// Goes on with a list for which there was no room. Call it when the client's queue has become shorter.
     pub fn resume(&mut self, client: ClientIndex, out: &mut impl Output<K>) -> Flow {
@@ -35,48 +32,51 @@ impl<K: Copy + Eq> State<K> {
         let session = self.sessions.get_mut(slot);
         let to = session.key;
         let Some(mut list) = session.list.take() else { return };
-        loop {
-            if !out.has_room(to) {
-                self.sessions.get_mut(slot).list = Some(list);
-                return;
+        let piece = match &mut list {
+            List::Keys(after) => self.keys(to, after, out),
+            List::Clients(after) => clients(&self.sessions, to, after, out),
+        };
+        match piece {
+            Piece::Waits => self.sessions.get_mut(slot).list = Some(list),
+            Piece::Done => {
+                let end: &[u8] = match list {
+                    List::Keys(_) => b"KEYLISTEND",
+                    List::Clients(_) => b"CLIENTLISTEND",
+                };
+                self.reply(slot, &[end], out);
             }
-            let piece = match &mut list {
-                List::Keys(after) => self.keys(to, after, out),
-                List::Clients(after) => clients(&self.sessions, to, after, out),
-            };
-            match piece {
-                Piece::More => {}
-                Piece::Done => {
-                    let end: &[u8] = match list {
-                        List::Keys(_) => b"KEYLISTEND",
-                        List::Clients(_) => b"CLIENTLISTEND",
-                    };
-                    return self.reply(slot, &[end], out);
-                }
-                Piece::Refused => return self.overflow_unless(false, slot, out),
-            }
+            Piece::Refused => self.overflow_unless(false, slot, out),
         }
     }
 
+    /// Sends keys as long as there is room: each may be as long as a line.
     fn keys(&self, to: K, after: &mut Option<Box<[u8]>>, out: &mut impl Output<K>) -> Piece {
         let mut last = None;
         let mut keys = self.store.keys_from(after.as_deref());
-        for key in keys.by_ref().take(PIECE) {
+        let piece = loop {
+            if !out.has_room(to) {
+                break Piece::Waits;
+            }
+            let Some(key) = keys.next() else { break Piece::Done };
             if !out.send(to, &[b"KEY ", key]) {
-                return Piece::Refused;
+                break Piece::Refused;
             }
             last = Some(key);
+        };
+        if let Some(last) = last.map(Box::from) {
+            drop(keys);
+            *after = Some(last);
         }
-        let Some(last) = last.map(Box::from) else { return Piece::Done };
-        drop(keys);
-        *after = Some(last);
-        Piece::More
+        piece
     }
 }
 
+/// How far a list came.
 enum Piece {
-    More,
+    /// There is no more room.
+    Waits,
     Done,
+    /// The queue took no more.
     Refused,
 }
 
@@ -87,7 +87,12 @@ fn clients<K: Copy + Eq>(
     out: &mut impl Output<K>,
 ) -> Piece {
     let mut last = None;
-    for (slot, session) in sessions.in_cid_order(after.as_deref()).take(PIECE) {
+    let mut rest = sessions.in_cid_order(after.as_deref());
+    let piece = loop {
+        if !out.has_room(to) {
+            break Piece::Waits;
+        }
+        let Some((slot, session)) = rest.next() else { break Piece::Done };
         let traffic = out.traffic(session.key);
         let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
         let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
@@ -119,13 +124,15 @@ fn clients<K: Copy + Eq>(
             b";",
         ];
         if !out.send(to, &line) {
-            return Piece::Refused;
+            break Piece::Refused;
         }
         last = Some(&session.cid);
+    };
+    if let Some(last) = last.cloned() {
+        drop(rest);
+        *after = Some(last);
     }
-    let Some(last) = last.cloned() else { return Piece::Done };
-    *after = Some(last);
-    Piece::More
+    piece
 }
 
 fn count(n: u64) -> Text {
