@@ -404,12 +404,10 @@ impl Server {
 
     /// Connects and logs in, as `wire_<name>`.
     fn join(&mut self, name: &str, user: &str) -> Result<(), String> {
-        self.open(name)?;
-        let login = format!("CLACKS wire_{name}\r\nOVERHEAD A {}\r\n", text::token(user));
-        self.client(name)?.send(login.as_bytes())?;
-        self.expect(name, &format!("{GREETING}OVERHEAD O Welcome!\r\n"))
-            .and_then(|()| self.client(name)?.barrier())
-            .map_err(|error| format!("{name} can't log in: {error}"))
+        let mut client = self.process.join(name, user)?;
+        client.barrier().map_err(|error| format!("{name} can't log in: {error}"))?;
+        self.clients.insert(name.to_owned(), client);
+        Ok(())
     }
 
     fn client(&mut self, name: &str) -> Result<&mut Client, String> {

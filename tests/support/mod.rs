@@ -4,6 +4,7 @@
 pub(crate) mod daemon;
 pub(crate) mod recorded;
 mod sha1;
+pub(crate) mod talk;
 pub(crate) mod text;
 
 use std::fs::{self, File};
@@ -15,7 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use memchr::memchr;
 use tempfile::TempDir;
+use text::Expected;
 
 /// How long to wait for what must come, on the slowest machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -68,6 +71,28 @@ impl Clacksd {
                 Err(error) => return Err(format!("{}: {error}", self.socket.display())),
             }
         }
+    }
+
+    /// Connects and logs in as `user`, with the name `wire_<name>`.
+    pub(crate) fn join(&mut self, name: &str, user: &str) -> Result<Client, String> {
+        let mut client = self.connect()?;
+        let login = format!("CLACKS wire_{name}\r\nOVERHEAD A {}\r\n", text::token(user));
+        client.send(login.as_bytes())?;
+        for expected in text::to_receive(&format!("{}OVERHEAD O Welcome!\r\n", recorded::GREETING)) {
+            match (expected, client.line()?) {
+                (Expected::Line(pattern), Some(line)) if pattern.matches(&line) => {}
+                (expected, line) => return Err(format!("{name} expected {expected:?}, got {line:?}")),
+            }
+        }
+        Ok(client)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// An error if the process has ended.
@@ -140,6 +165,11 @@ impl Client {
         }
     }
 
+    /// The socket itself, for what goes beyond lines.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
     /// Ends what is sent; what is received goes on.
     pub(crate) fn half_close(&self) -> Result<(), String> {
         self.stream.shutdown(Shutdown::Write).map_err(|error| format!("can't half-close: {error}"))
@@ -149,7 +179,7 @@ impl Client {
     pub(crate) fn line(&mut self) -> Result<Option<Vec<u8>>, String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
+            if let Some(end) = memchr(b'\n', &self.received) {
                 let line: Vec<u8> = self.received.drain(..=end).collect();
                 let line =
                     line.strip_suffix(b"\r\n").ok_or_else(|| format!("{} ends without CR", show(&line)))?;
