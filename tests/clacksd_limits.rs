@@ -14,7 +14,7 @@ use std::thread;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use support::program::{Program, command, memory};
+use support::daemon::{Program, command, memory};
 use support::talk::{check_lines, check_well, clacksd, discarded, line, line_with, monitor};
 use support::{Client, DEADLINE, show, text};
 

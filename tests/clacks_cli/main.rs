@@ -7,6 +7,7 @@ mod failures;
 mod pages;
 #[path = "../support/program.rs"]
 mod program;
+mod raw;
 #[path = "../support/server.rs"]
 mod server;
 mod signals;

@@ -31,6 +31,7 @@ fn the_help_has_all_commands() {
             "disconnect",
             "flush",
             "ping",
+            "raw",
             "shutdown",
             "completions",
             "man"

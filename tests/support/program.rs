@@ -89,6 +89,11 @@ impl Running {
         self.child.stdin.as_mut().expect("standard input is a pipe")
     }
 
+    /// The other end of standard input, which stays open for as long as it is held.
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is a pipe")
+    }
+
     /// Stops reading what the program writes, as `head` does when it has enough.
     pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;

@@ -102,6 +102,11 @@ pub(crate) enum Command {
     ///
     /// Each is the time from a FLUSH to its answer. Ends with a summary, also when interrupted.
     Ping(Ping),
+    /// Send lines of the protocol as they are typed, and print all that the server sends
+    ///
+    /// In a terminal with a prompt and line editing; Ctrl-D ends it. Otherwise the lines of standard input are sent, and it
+    /// ends when the answers to all of them are there. It logs in by itself.
+    Raw,
     /// Stop the server
     Shutdown(Shutdown),
     /// Print completions for a shell

@@ -10,6 +10,7 @@ mod listen;
 mod monitor;
 mod output;
 mod ping;
+mod raw;
 mod server;
 mod session;
 #[path = "../shared/mod.rs"]
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Disconnect(cid) => clients::disconnect(&cid, &connection),
         Command::Flush => server::flush(&connection),
         Command::Ping(ping) => ping::ping(&ping, &connection),
+        Command::Raw => raw::raw(&connection),
         Command::Shutdown(shutdown) => server::shut_down(&shutdown, &connection),
         Command::Completions { shell } => Output::all(&pages::completions(Arguments::command(), shell)),
         Command::Man { subcommand } => {
