@@ -67,7 +67,8 @@ pub use communicator::{
     OnItem, PostError, Remote, SendError, State, Timeout, Timeouts, TimerId, communicator, on_item,
 };
 pub use connections::{
-    Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, unix_pair,
+    Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, tcp_stream,
+    unix_pair, unix_stream,
 };
 
 /// The examples of the README run as tests.

@@ -15,6 +15,6 @@ mod wire;
 pub use blocking::{Blocking, BlockingError};
 pub use listener::{Accept, Incoming};
 pub use signals::Signal;
-pub use tcp::Listening;
+pub use tcp::{Listening, tcp_stream};
 pub use transport::Transport;
-pub use unix::{UnixBind, UnixBound, unix_pair};
+pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};

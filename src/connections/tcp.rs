@@ -37,6 +37,17 @@ impl Transport for TcpStream {
     }
 }
 
+/// A transport from a connected stream that was made elsewhere: by a blocking thread, or inherited. Small messages are
+/// not delayed (`TCP_NODELAY`).
+///
+/// # Errors
+/// As the system says.
+pub fn tcp_stream(stream: std::net::TcpStream) -> io::Result<impl Transport> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    Ok(TcpStream::from_std(stream))
+}
+
 impl Accept for TcpListener {
     type Stream = TcpStream;
 

@@ -30,6 +30,34 @@ impl Transport for UnixStream {
     }
 }
 
+/// A transport from a connected stream that was made elsewhere: by a blocking thread, or inherited.
+///
+/// ```
+/// use eventdispatcher::{Communicator, codec::Lines, on_item, unix_stream};
+/// use std::io::{Read, Write};
+///
+/// let communicator = Communicator::new()?;
+/// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+/// communicator.stream(unix_stream(ours)?, Lines::new(), on_item::<Lines, _>(|line, cx| Ok(cx.reply(line)?)))?;
+/// let thread = std::thread::spawn(move || {
+///     theirs.write_all(b"blocking\n")?;
+///     theirs.shutdown(std::net::Shutdown::Write)?;
+///     let mut answer = String::new();
+///     theirs.read_to_string(&mut answer)?;
+///     Ok::<String, std::io::Error>(answer)
+/// });
+/// communicator.run()?;
+/// assert_eq!(thread.join().unwrap()?, "blocking\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// As the system says.
+pub fn unix_stream(stream: std::os::unix::net::UnixStream) -> io::Result<impl Transport> {
+    stream.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(stream))
+}
+
 /// Two connected streams: to test with, or to talk to a child or a thread.
 ///
 /// # Errors
