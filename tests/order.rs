@@ -10,8 +10,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use bed::{Log, assert_log, settle, tcp, turn, unix, until, until_empty};
+use std::time::{Duration, Instant, SystemTime};
+use bed::{Log, assert_log, pass, settle, tcp, turn, unix, until, until_empty};
 
 /// Connections that write down what they get, each with its name; all established, the log empty.
 fn named(communicator: &Communicator, log: &Log, connections: &[(&str, u8)]) -> Vec<(Id<Lines>, UnixStream)> {
@@ -106,6 +106,28 @@ fn every_kind_stands_in_one_order() {
             "stream 255 \"x\"",
         ],
     );
+}
+
+#[test]
+fn in_one_priority_leftovers_come_before_timers_and_timers_before_news() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let mut peers = named(&communicator, &log, &[("new", 100), ("left over", 100)]);
+    communicator.set_budget(peers[1].0, some_budget(1));
+    peers[1].1.write_all(b"1\n2\n").unwrap();
+    turn(&communicator);
+    assert_log(&log, &["left over \"1\""]);
+
+    peers[0].1.write_all(b"x\n").unwrap();
+    let says = |what: &'static str| {
+        let log = log.clone();
+        move |_: &Communicator| log.say(what)
+    };
+    communicator.after(Duration::from_millis(2), says("second timer"));
+    communicator.after(Duration::from_millis(1), says("first timer"));
+    communicator.at(SystemTime::UNIX_EPOCH, says("date")).unwrap();
+    pass(Duration::from_millis(4));
+    turn(&communicator);
+    assert_log(&log, &["left over \"2\"", "first timer", "second timer", "date", "new \"x\""]);
 }
 
 #[test]

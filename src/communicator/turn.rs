@@ -105,13 +105,18 @@ impl Communicator {
             polled => polled?,
         }
         let now = self.clock();
-        let mut dates = false;
+        self.core(|core| core.expire(now));
+        if events.iter().any(|event| event.token() == WALL) {
+            if let Some(wall) = &mut *self.0.wall.borrow_mut() {
+                wall.woken();
+            }
+            let wall = wall_clock::nanos(SystemTime::now());
+            self.core(|core| core.expire_dates(wall));
+        }
         self.core(|core| {
-            core.expire(now);
             for event in events.iter() {
                 match event.token() {
-                    WAKER => {}
-                    WALL => dates = true,
+                    WAKER | WALL => {}
                     token => {
                         let hangup = event.is_read_closed() || event.is_error();
                         core.event(
@@ -124,13 +129,6 @@ impl Communicator {
                 }
             }
         });
-        if dates {
-            if let Some(wall) = &mut *self.0.wall.borrow_mut() {
-                wall.woken();
-            }
-            let wall = wall_clock::nanos(SystemTime::now());
-            self.core(|core| core.expire_dates(wall));
-        }
         Ok(())
     }
 
