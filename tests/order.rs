@@ -373,6 +373,35 @@ fn a_turn_reads_no_more_than_the_budget_of_bytes_and_one_read() {
 }
 
 #[test]
+fn a_slow_handler_is_stopped_by_the_budget_of_time() {
+    fn check(time: Duration, in_one_turn: usize) {
+        let communicator = Communicator::new().unwrap();
+        let count = Rc::new(Cell::new(0));
+        let (id, mut peer) = unix(&communicator, Lines::new(), {
+            let count = count.clone();
+            on_item::<Lines, _>(move |_, _| {
+                count.set(count.get() + 1);
+                let since = Instant::now();
+                while since.elapsed() < Duration::from_micros(20) {}
+                Ok(())
+            })
+        });
+        communicator.set_budget(id, Budget { time, ..Budget::default() });
+        peer.write_all(&b"x\n".repeat(1000)).unwrap();
+        let (mut most, mut all) = (0, 0);
+        until(&communicator, || {
+            let called = count.take();
+            (most, all) = (most.max(called), all + called);
+            all == 1000
+        });
+        assert_eq!(most, in_one_turn, "callbacks in a turn with a budget of {time:?}");
+    }
+    check(Duration::ZERO, 64);
+    check(Duration::from_micros(100), 64);
+    check(Duration::from_secs(60), 1000);
+}
+
+#[test]
 fn what_a_budget_leaves_over_needs_nothing_new_to_be_handed_over() {
     // Bytes that are read already, and bytes that the poll has told of once.
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());

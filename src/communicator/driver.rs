@@ -105,11 +105,11 @@ impl<'a> Spent<'a> {
         if self.bytes >= budget.bytes || self.callbacks >= budget.callbacks {
             return true;
         }
-        // A look at the clock costs about as much as a short callback.
-        if !self.callbacks.is_multiple_of(64) || self.callbacks == 0 {
+        let Some(since) = self.since else {
+            self.since = Some(Instant::now());
             return false;
-        }
-        let now = Instant::now();
-        now.duration_since(*self.since.get_or_insert(now)) >= budget.time
+        };
+        // A look at the clock costs about as much as a short callback.
+        self.callbacks.is_multiple_of(64) && since.elapsed() >= budget.time
     }
 }
