@@ -9,8 +9,8 @@ use eventdispatcher::{
 };
 use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
-use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -326,11 +326,7 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
 
 /// Turns until `bytes` bytes have come out at the other side.
 #[track_caller]
-pub(crate) fn receive(
-    communicator: &Communicator,
-    from: &mut (impl Read + Blocking),
-    bytes: usize,
-) -> Vec<u8> {
+pub(crate) fn receive(communicator: &Communicator, from: &mut impl Peer, bytes: usize) -> Vec<u8> {
     let mut got = Vec::new();
     from.block(false);
     until(communicator, || {
@@ -343,7 +339,7 @@ pub(crate) fn receive(
 
 /// Turns until the other side has read everything to the end.
 #[track_caller]
-pub(crate) fn receive_all(communicator: &Communicator, from: &mut (impl Read + Blocking)) -> Vec<u8> {
+pub(crate) fn receive_all(communicator: &Communicator, from: &mut impl Peer) -> Vec<u8> {
     let mut got = Vec::new();
     from.block(false);
     until(communicator, || read_some(from, &mut got, usize::MAX));
@@ -366,19 +362,38 @@ fn read_some(from: &mut impl Read, got: &mut Vec<u8>, most: usize) -> bool {
     false
 }
 
-/// A socket that can be told to block or not.
-pub(crate) trait Blocking {
+/// The other side.
+pub(crate) trait Peer: Read + Write + Send + 'static {
+    /// Whether it waits.
     fn block(&self, on: bool);
+
+    /// Ends its direction.
+    fn end(&self);
 }
 
-impl Blocking for UnixStream {
+impl Peer for UnixStream {
     fn block(&self, on: bool) {
         self.set_nonblocking(!on).unwrap();
     }
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
 }
 
-impl Blocking for TcpStream {
+impl Peer for TcpStream {
     fn block(&self, on: bool) {
         self.set_nonblocking(!on).unwrap();
+    }
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Peer for Box<dyn Peer> {
+    fn block(&self, on: bool) {
+        (**self).block(on);
+    }
+    fn end(&self) {
+        (**self).end();
     }
 }
