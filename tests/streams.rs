@@ -282,6 +282,38 @@ fn what_is_not_taken_within_the_linger_time_is_dropped() {
 }
 
 #[test]
+fn a_last_word_is_not_lost_though_the_other_side_still_sends() {
+    both_kinds(|kind| {
+        let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+        let probe = log.probe("").quiet().on_message(|_, cx| {
+            cx.reply("enough")?;
+            cx.close();
+            Ok(())
+        });
+        let (id, mut peer) = connect(kind, &communicator, Lines::new(), probe);
+        communicator.set_timeouts(id, Timeouts { linger: 2 * DEADLINE, ..Timeouts::default() });
+        let speaker = std::thread::spawn(move || {
+            let spoke = peer.write_all(&b"blah\n".repeat(1 << 20));
+            let mut heard = String::new();
+            spoke.and_then(|()| peer.read_to_string(&mut heard)).map(|_| heard)
+        });
+        run(&communicator);
+        assert_log(&log, &["connected", "closed: Local"]);
+        match speaker.join().unwrap() {
+            Ok(heard) => assert_eq!(heard, "enough\n"),
+            // A Unix socket is closed at once: who goes on speaking is told so.
+            Err(error) if kind == "unix" => {
+                assert!(
+                    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+                    "{error}"
+                );
+            }
+            Err(error) => panic!("the connection was cut: {error}"),
+        }
+    });
+}
+
+#[test]
 fn remove_is_immediate_and_silent() {
     both_kinds(|kind| {
         let (communicator, log) = (Communicator::new().unwrap(), Log::default());
