@@ -475,6 +475,22 @@ fn writing_to_somebody_who_is_gone_ends_the_connection() {
     });
 }
 
+#[test]
+fn closing_somebody_who_is_gone_does_not_wait_for_the_linger_time() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (id, peer) = unix(&communicator, Lines::new(), log.probe("").on_eof(|_| Ok(())));
+    communicator.set_timeouts(id, Timeouts { linger: 2 * DEADLINE, ..Timeouts::default() });
+    drop(peer);
+    settle(&communicator);
+    // From a callback of somebody else, so that writing fails between the two.
+    communicator.after(Duration::ZERO, move |communicator| {
+        let _ = communicator.send(id, "lost");
+        communicator.close(id);
+    });
+    run(&communicator);
+    assert_log(&log, &["connected", "eof", "closed: Local"]);
+}
+
 /// An address on which nobody listens.
 fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -554,7 +570,7 @@ fn a_connection_has_a_name_and_its_traffic_is_counted() {
     receive(&communicator, &mut peer, 5);
 
     let info = communicator.connection(id).unwrap();
-    assert_eq!(communicator.connections(), [info.clone()]);
+    assert_eq!(communicator.connections(), std::slice::from_ref(&info));
     assert_eq!((info.key, &*info.name, info.kind, info.priority), (id.key(), "printer", "tcp", 7));
     assert_eq!((info.enabled, info.reading, info.state), (true, true, State::Open));
     assert_eq!((info.bytes_in, info.bytes_out, info.items_in, info.queued), (9, 5, 2, 0));
