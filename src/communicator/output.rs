@@ -108,10 +108,12 @@ impl OutQueue {
     pub(crate) fn write_to(&mut self, to: &mut impl Write, budget: usize) -> io::Result<Written> {
         let mut written = Written::default();
         while self.len > 0 && written.bytes < budget {
+            let most = budget - written.bytes;
             let taken = if self.pieces.is_empty() {
-                to.write(&self.tail[self.done..])
+                let rest = &self.tail[self.done..];
+                to.write(&rest[..rest.len().min(most)])
             } else {
-                self.write_pieces(to)
+                self.write_pieces(to, most)
             };
             match taken {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -141,18 +143,18 @@ impl OutQueue {
         }
     }
 
-    fn write_pieces(&self, to: &mut impl Write) -> io::Result<usize> {
+    fn write_pieces(&self, to: &mut impl Write, most: usize) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); PIECES];
-        let mut count = 0;
-        let mut skip = self.done;
-        for piece in self.pieces.iter().take(PIECES - 1) {
-            slices[count] = IoSlice::new(&piece[skip..]);
-            count += 1;
-            skip = 0;
-        }
-        if count == self.pieces.len() && !self.tail.is_empty() {
-            slices[count] = IoSlice::new(&self.tail);
-            count += 1;
+        let (mut count, mut left, mut skip) = (0, most, self.done);
+        let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
+        for piece in self.pieces.iter().map(|piece| piece.as_slice()).chain(tail).take(PIECES) {
+            let piece = &piece[skip..];
+            let piece = &piece[..piece.len().min(left)];
+            slices[count] = IoSlice::new(piece);
+            (count, left, skip) = (count + 1, left - piece.len(), 0);
+            if left == 0 {
+                break;
+            }
         }
         to.write_vectored(&slices[..count])
     }
@@ -232,6 +234,23 @@ mod tests {
                 queue.write_to(&mut to, usize::MAX).unwrap();
             }
             prop_assert!(to.taken == expected);
+        }
+    }
+
+    #[test]
+    fn who_takes_everything_still_gets_no_more_than_the_budget() {
+        let (mut queue, mut spares) = (OutQueue::default(), Spares::default());
+        let large = Rc::new(vec![1; 30_000]);
+        for _ in 0..40 {
+            queue.push(&[0; 10], &mut spares);
+            queue.push_shared(&large, &mut spares);
+        }
+        queue.push(&[0; 1_000_000], &mut spares);
+        let all = queue.len();
+        for n in 1..=3 {
+            let written = queue.write_to(&mut io::sink(), 700_000).unwrap();
+            assert_eq!((written.bytes, written.blocked), (700_000, false));
+            assert_eq!(queue.len(), all - n * 700_000);
         }
     }
 
