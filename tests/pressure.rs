@@ -328,6 +328,18 @@ fn a_broadcast_that_cannot_be_encoded_is_sent_to_nobody() {
 }
 
 #[test]
+fn a_broadcast_may_choose_its_receivers_as_it_goes() {
+    for size in [10, 16 << 10] {
+        let Crowd { communicator, ids, mut peers } = crowd(4);
+        communicator.set_name(ids[2], "chosen");
+        let chosen = ids.iter().copied().filter(|id| communicator.name(*id).as_deref() == Some("chosen"));
+        assert_eq!(communicator.broadcast(chosen, &"b".repeat(size)), Ok(vec![]));
+        assert_eq!(receive(&communicator, &mut peers[2], size + 1).len(), size + 1);
+        assert!(ids.iter().all(|id| communicator.connection(*id).unwrap().bytes_out == 0 || *id == ids[2]));
+    }
+}
+
+#[test]
 fn a_broadcast_from_inside_a_callback_reaches_its_sender_too() {
     for size in [10, 16 << 10, 200 << 10] {
         let communicator = Communicator::new().unwrap();
