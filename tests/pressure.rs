@@ -7,9 +7,9 @@ use eventdispatcher::{Communicator, Cx, Handler, HandlerResult, Id, Limits, OnIt
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use bed::{
     Log, Peer, assert_log, receive, receive_all, run, settle, tcp, turn, unix, until, until_empty,
 };
@@ -198,6 +198,33 @@ fn reading_that_stops_in_the_middle_of_a_packet_goes_on_there() {
 }
 
 #[test]
+fn what_was_there_before_reading_was_ever_on_is_read_when_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let probe = |name| {
+        log.probe(name).on_connected(|cx| {
+            cx.read(cx.id(), false);
+            Ok(())
+        })
+    };
+    // Established from the start, and in its first turn.
+    let (second, second_peer) = unix(&communicator, Lines::new(), probe("second"));
+    let first = communicator.connect_unix(&path, Lines::new(), probe("first")).unwrap();
+    let (first_peer, _) = listener.accept().unwrap();
+    for mut peer in [&second_peer, &first_peer] {
+        peer.write_all(b"early\n").unwrap();
+    }
+    settle(&communicator);
+    assert_log(&log, &["second connected", "first connected"]);
+    communicator.read(first, true);
+    communicator.read(second, true);
+    settle(&communicator);
+    assert_log(&log, &["first \"early\"", "second \"early\""]);
+}
+
+#[test]
 fn a_disabled_connection_keeps_what_happens_and_writes_on() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
     let (id, mut peer) = unix(&communicator, Lines::new(), log.probe(""));
@@ -229,6 +256,37 @@ fn a_disabled_connection_keeps_what_happens_and_writes_on() {
     run(&communicator);
     assert_log(&log, &["\"one\"", "\"two\"", "eof", "closed: Eof"]);
     assert!(!communicator.enable(id, true) && !communicator.is_enabled(id));
+}
+
+#[test]
+fn a_connection_that_disables_itself_gets_nothing_more() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let off = |cx: &Cx<'_, Lines>| {
+        cx.enable(cx.id(), false);
+        Ok(())
+    };
+    let probe =
+        log.probe("").on_message(move |_, cx| off(cx)).on_timeout(move |_, cx| off(cx)).on_eof(|_| Ok(()));
+    let (id, mut peer) = unix(&communicator, Lines::new().keep_last(true), probe);
+    communicator.set_limits(id, Limits { high_water: 1, ..Limits::default() });
+    settle(&communicator);
+    log.take();
+    communicator.enable(id, false);
+    communicator.send(id, "answer").unwrap();
+    communicator.timer(id, Duration::ZERO, 1);
+    communicator.timer(id, Duration::ZERO, 2);
+    communicator.set_deadline(id, Some(Instant::now()));
+    peer.write_all(b"one\ntwo\nunfinished").unwrap();
+    peer.end();
+    settle(&communicator);
+    assert_log(&log, &[]);
+    let calls: [&[&str]; 6] =
+        [&["\"one\""], &["\"two\""], &["\"unfinished\""], &["eof", "Deadline"], &["Timer(1)"], &["Timer(2)"]];
+    for expected in calls.into_iter().chain([&["drained"][..], &[]]) {
+        communicator.enable(id, true);
+        settle(&communicator);
+        assert_log(&log, expected);
+    }
 }
 
 #[test]
