@@ -277,6 +277,36 @@ fn a_connections_own_timers_carry_their_tags_and_go_with_it() {
     assert!(communicator.is_empty(), "its timers do not keep the loop running");
 }
 
+#[test]
+fn a_connections_timer_that_is_due_can_still_be_cancelled() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let timers: Rc<RefCell<Vec<TimerId>>> = Rc::default();
+    let probe = {
+        let timers = timers.clone();
+        log.probe("").on_message(move |_, cx| {
+            let cancelled = timers.borrow().iter().all(|timer| cx.is_set(*timer) && cx.cancel(*timer));
+            if cancelled { Ok(()) } else { Err("there was none".into()) }
+        })
+    };
+    let (id, mut peer) = unix(&communicator, Lines::new(), probe);
+    settle(&communicator);
+    log.take();
+    // In the turn of the item that says it is not needed any more; and while the connection is off.
+    for off in [false, true] {
+        *timers.borrow_mut() = vec![communicator.timer(id, ms(1), 1).unwrap()];
+        communicator.enable(id, !off);
+        pass(ms(3));
+        if off {
+            settle(&communicator);
+        }
+        peer.write_all(b"x\n").unwrap();
+        communicator.enable(id, true);
+        settle(&communicator);
+        assert_log(&log, &["\"x\""]);
+        assert!(!communicator.is_set(timers.borrow()[0]));
+    }
+}
+
 /// A connection with `timeouts` whose handler stays whatever is over; it ends the third time.
 fn patient(communicator: &Communicator, log: &Log, timeouts: Timeouts) -> (Id<Raw>, UnixStream) {
     let mut times = 0;
