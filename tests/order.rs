@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{Log, assert_log, pass, settle, tcp, turn, unix, until, until_empty};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{Budget, Communicator, Id, Limits, Signal, on_item, unix_stream};
 use nix::sys::signal::{Signal as Raise, raise};
@@ -11,7 +12,6 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
-use bed::{Log, assert_log, pass, settle, tcp, turn, unix, until, until_empty};
 
 /// Connections that write down what they get, each with its name; all established, the log empty.
 fn named(communicator: &Communicator, log: &Log, connections: &[(&str, u8)]) -> Vec<(Id<Lines>, UnixStream)> {

@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{Log, Peer, assert_log, receive, receive_all, run, settle, tcp, turn, unix, until, until_empty};
 use eventdispatcher::codec::{Codec, DecodeError, Decoded, EncodeError, Lines, Raw};
 use eventdispatcher::{Communicator, Cx, Handler, HandlerResult, Id, Limits, OnItem, SendError, on_item};
 use std::cell::{Cell, RefCell};
@@ -10,9 +11,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use bed::{
-    Log, Peer, assert_log, receive, receive_all, run, settle, tcp, turn, unix, until, until_empty,
-};
 
 /// Queues so much that the other side, which does not read, leaves `bytes` of it in the queue.
 fn fill(communicator: &Communicator, id: Id<Raw>, bytes: usize) -> usize {

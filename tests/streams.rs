@@ -2,6 +2,10 @@
 
 mod bed;
 
+use bed::{
+    DEADLINE, Dropped, Log, Peer, assert_log, reason, receive, receive_all, run, settle, tcp, turn, unix,
+    until,
+};
 use eventdispatcher::codec::{
     ByteLines, Codec, Delimited, Delimiter, Fixed, Frame, LengthPrefixed, Lines, Netstring, Raw, U16Be,
 };
@@ -15,10 +19,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use bed::{
-    DEADLINE, Dropped, Log, Peer, assert_log, reason, receive, receive_all, run, settle, tcp, turn, unix,
-    until,
-};
 
 /// A connection of either kind: the behaviour is one.
 #[track_caller]

@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{Log, assert_log, pass, receive, run, settle, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{Communicator, Id, Limits, Timeout, Timeouts, TimerId};
 use std::cell::{Cell, RefCell};
@@ -9,7 +10,6 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
-use bed::{Log, assert_log, pass, receive, run, settle, turn, unix, until};
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)

@@ -390,17 +390,6 @@ impl<D, F> Core<D, F> {
         true
     }
 
-    /// What the running connection was called for and can't be handed now, as it was switched off meanwhile.
-    pub(crate) fn keep(&mut self, key: Key, why: Ready, tags: &[u64]) {
-        if why.is_empty() {
-            return;
-        }
-        if let Some(slot) = self.open(key) {
-            slot.tags.extend_from_slice(tags);
-            self.make_ready(key, why);
-        }
-    }
-
     pub(crate) fn received(&mut self, key: Key, bytes: usize, items: u64) {
         let now = self.now;
         if let Some(slot) = self.any(key) {

@@ -106,10 +106,14 @@ impl Communicator {
         }
         let now = self.clock();
         self.core(|core| core.expire(now));
-        if events.iter().any(|event| event.token() == WALL) {
-            if let Some(wall) = &mut *self.0.wall.borrow_mut() {
+        let dates = self.0.wall.borrow_mut().as_mut().is_some_and(|wall| {
+            let woken = events.iter().any(|event| event.token() == WALL);
+            if woken {
                 wall.woken();
             }
+            woken
+        });
+        if dates {
             let wall = wall_clock::nanos(SystemTime::now());
             self.core(|core| core.expire_dates(wall));
         }

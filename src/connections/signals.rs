@@ -80,9 +80,6 @@ impl<F: FnMut(Signal, &Communicator) + 'static> Driver for OnSignal<F> {
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
         let (Some(source), Some(call)) = (&mut self.source, &mut self.call) else { return Outcome::Wait };
-        for &(timer, _) in turn.tags {
-            turn.communicator.cancel(timer); // there is nobody to tell
-        }
         for signal in source.pending() {
             call(Signal(signal), turn.communicator);
             if !turn.communicator.is_enabled(turn.key) {
