@@ -360,6 +360,11 @@ fn a_timeout_ends_the_connection_of_a_handler_that_does_not_object() {
     let (id, _peer) = unix(&communicator, Lines::new(), log.probe(""));
     communicator.set_deadline(id, Some(Instant::now()));
     run(&communicator);
+    assert_log(&log, &["closed: TimedOut(Deadline)"]); // nobody is asked before it is established
+    let (id, _peer) = unix(&communicator, Lines::new(), log.probe(""));
+    settle(&communicator);
+    communicator.set_deadline(id, Some(Instant::now()));
+    run(&communicator);
     assert_log(&log, &["connected", "Deadline", "closed: TimedOut(Deadline)"]);
     // The timers that a program sets for itself are its own affair.
     let (id, _peer) = unix(&communicator, Lines::new(), log.probe(""));

@@ -49,6 +49,9 @@ pub trait Handler<C: Codec>: 'static {
 
     /// A time is over. By default every one but [`Timeout::Timer`] ends the connection.
     ///
+    /// Not called before [`connected`](Self::connected): a connection that is not established when its deadline comes ends,
+    /// and its timers wait.
+    ///
     /// # Errors
     /// End the connection.
     fn timeout(&mut self, what: Timeout, cx: &Cx<'_, C>) -> HandlerResult {
