@@ -272,10 +272,21 @@ impl Client {
         };
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let mut bytes = [0; 16 * 1024];
-        let read = self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read(&mut bytes));
+        let read =
+            self.stream.set_read_timeout(Some(left)).and_then(|()| read_once(&mut self.stream, &mut bytes));
         let count = read.map_err(|error| failed(error, &self.received))?;
         self.received.extend_from_slice(&bytes[..count]);
         Ok(count)
+    }
+}
+
+/// One read that is not ended by a stop of the whole machine: with a time limit the system gives that as an interruption.
+pub(crate) fn read_once(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 
