@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use support::talk::{check_lines, check_well, clacksd, discarded, line, line_with, monitor};
@@ -27,22 +27,8 @@ fn greeted(server: &mut Clacksd) -> (Client, Instant) {
 
 /// Nothing comes from the server for this time, and it does not close.
 #[track_caller]
-fn check_silence(client: &Client, time: Duration) {
-    assert!(check_silence_or_end(client, time), "the server has closed");
-}
-
-/// Nothing comes from the server for this time, or it closes. Whether it is still there.
-#[track_caller]
-fn check_silence_or_end(client: &Client, time: Duration) -> bool {
-    let mut stream = client.stream();
-    stream.set_read_timeout(Some(time)).unwrap();
-    match stream.read(&mut [0; 16]) {
-        Ok(0) => false,
-        // What was sent in the last moment was not read any more.
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => true,
-        other => panic!("something came: {other:?}"),
-    }
+fn check_silence(client: &mut Client, time: Duration) {
+    assert!(client.is_silent_for(time).unwrap(), "the server has closed");
 }
 
 #[test]
@@ -69,8 +55,8 @@ fn who_does_not_log_in_is_closed() {
         assert!(after >= ms(500), "{first:?}: closed after {after:?} already");
     }
     // It is not the silence that counts.
-    let (client, begin) = greeted(&mut server);
-    while check_silence_or_end(&client, ms(50)) {
+    let (mut client, begin) = greeted(&mut server);
+    while client.is_silent_for(ms(50)).unwrap() {
         let _ = client.stream().write_all(b"PING\r\nx"); // it may just have been closed
         assert!(begin.elapsed() < ms(20_000), "it is still there");
     }
@@ -105,7 +91,7 @@ fn noping_suspends_the_ping_timeout_until_the_next_ping() {
     let mut silent = server.join("silent", "rw").unwrap();
     silent.send(b"NOPING\r\n").unwrap();
     silent.barrier().unwrap();
-    check_silence(&silent, ms(1000));
+    check_silence(&mut silent, ms(1000));
     silent.barrier().unwrap();
     let begin = Instant::now();
     silent.send(b"PING\r\n").unwrap();
@@ -118,7 +104,7 @@ fn who_pings_stays() {
     let mut server = clacksd("<pingtimeout>1.5</pingtimeout>");
     let mut client = server.join("client", "rw").unwrap();
     for _ in 0..5 {
-        check_silence(&client, ms(400));
+        check_silence(&mut client, ms(400));
         client.send(b"PING\r\n").unwrap();
     }
     client.barrier().unwrap();
@@ -140,7 +126,6 @@ fn who_takes_no_output_is_closed_also_after_noping() {
         assert!((1 << 18..1 << 20).contains(&lost), "{lost} bytes were lost");
         // What was on its way comes, and nothing after it.
         let mut got = Vec::new();
-        client.stream().set_read_timeout(Some(ms(20_000))).unwrap();
         client.stream().read_to_end(&mut got).unwrap();
         assert_eq!(got.len(), "SET a=\r\n".len() + value.len() - lost);
     }
@@ -157,7 +142,6 @@ fn who_takes_output_slowly_is_not_stalled() {
     let client = server.join("client", "rw").unwrap();
     client.stream().write_all(b"LISTEN a\r\nFLUSH a\r\n").unwrap();
     let mut stream = client.stream();
-    stream.set_read_timeout(Some(ms(20_000))).unwrap();
     let mut flushed = [0; 11];
     stream.read_exact(&mut flushed).unwrap();
     sender.send(format!("SET a={}\r\n", "x".repeat(LINE)).as_bytes()).unwrap();
@@ -167,15 +151,12 @@ fn who_takes_output_slowly_is_not_stalled() {
     let mut piece = vec![0; 1 << 20];
     let wanted = LINE + "SET a=\r\n".len();
     while got < wanted {
-        let part = (got + (1 << 20)).min(wanted);
-        while got < part {
-            let room = piece.len().min(part - got);
-            got += match stream.read(&mut piece[..room]).unwrap() {
-                0 => panic!("closed after {got} bytes and {:?}", begin.elapsed()),
-                n => n,
-            };
-        }
-        check_silence(&sender, ms(400));
+        let part = (wanted - got).min(piece.len());
+        stream.read_exact(&mut piece[..part]).unwrap_or_else(|error| {
+            panic!("after {got} bytes and {:?}: {error}", begin.elapsed());
+        });
+        got += part;
+        check_silence(&mut sender, ms(400));
     }
     assert!(begin.elapsed() > ms(1200), "that was too fast to show anything");
     check_well(&mut server);

@@ -3,6 +3,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod recorded;
+pub(crate) mod script;
 mod sha1;
 pub(crate) mod talk;
 pub(crate) mod text;
@@ -76,14 +77,7 @@ impl Clacksd {
     /// Connects and logs in as `user`, with the name `wire_<name>`.
     pub(crate) fn join(&mut self, name: &str, user: &str) -> Result<Client, String> {
         let mut client = self.connect()?;
-        let login = format!("CLACKS wire_{name}\r\nOVERHEAD A {}\r\n", text::token(user));
-        client.send(login.as_bytes())?;
-        for expected in text::to_receive(&format!("{}OVERHEAD O Welcome!\r\n", recorded::GREETING)) {
-            match (expected, client.line()?) {
-                (Expected::Line(pattern), Some(line)) if pattern.matches(&line) => {}
-                (expected, line) => return Err(format!("{name} expected {expected:?}, got {line:?}")),
-            }
-        }
+        client.log_in(name, user)?;
         Ok(client)
     }
 
@@ -165,8 +159,35 @@ impl Client {
         }
     }
 
-    /// The socket itself, for what goes beyond lines.
+    /// Sends each byte on its own, and calls `read` after each, which waits until the server has read it.
+    pub(crate) fn send_bytewise(
+        &mut self,
+        bytes: &[u8],
+        mut read: impl FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.in_line = !bytes.ends_with(b"\n");
+        for byte in bytes.chunks(1) {
+            self.write(byte)?;
+            read()?;
+        }
+        Ok(())
+    }
+
+    /// Logs in as `user`, with the name `wire_<name>`, and expects to be greeted and welcomed.
+    pub(crate) fn log_in(&mut self, name: &str, user: &str) -> Result<(), String> {
+        self.send(format!("CLACKS wire_{name}\r\nOVERHEAD A {}\r\n", text::token(user)).as_bytes())?;
+        for expected in text::to_receive(&format!("{}OVERHEAD O Welcome!\r\n", recorded::GREETING)) {
+            match (expected, self.line()?) {
+                (Expected::Line(pattern), Some(line)) if pattern.matches(&line) => {}
+                (expected, line) => return Err(format!("{name} expected {expected:?}, got {line:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket itself, for what goes beyond lines. Reading from it has a deadline too.
     pub(crate) fn stream(&self) -> &UnixStream {
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("the timeout is not zero");
         &self.stream
     }
 
@@ -194,6 +215,28 @@ impl Client {
                     b"" => Ok(None),
                     rest => Err(format!("the server closed after {}", show(rest))),
                 };
+            }
+        }
+    }
+
+    /// Waits for this time, in which nothing may come but the end. Whether the server is still there.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> Result<bool, String> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            let timeout = self.stream.set_read_timeout(Some(left));
+            match timeout.and_then(|()| self.stream.read(&mut [0; 16])) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Err("something came".to_owned()),
+                Err(error) => match error.kind() {
+                    // What was sent in the last moment was not read any more.
+                    ErrorKind::ConnectionReset => return Ok(false),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                    _ => return Err(format!("can't receive: {error}")),
+                },
             }
         }
     }
@@ -270,8 +313,8 @@ impl Client {
             }
             _ => format!("can't receive, after {}: {error}", show(received)),
         };
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let mut bytes = [0; 16 * 1024];
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let read =
             self.stream.set_read_timeout(Some(left)).and_then(|()| read_once(&mut self.stream, &mut bytes));
         let count = read.map_err(|error| failed(error, &self.received))?;
