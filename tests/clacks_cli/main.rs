@@ -1,6 +1,7 @@
 //! The command line `clacks`, as a process, against a server on a thread of the test.
 #![cfg(all(feature = "clacks", feature = "cli"))]
 
+mod bench;
 mod cache;
 mod clients;
 mod failures;

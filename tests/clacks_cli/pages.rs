@@ -32,6 +32,7 @@ fn the_help_has_all_commands() {
             "flush",
             "ping",
             "raw",
+            "bench",
             "shutdown",
             "completions",
             "man"

@@ -69,7 +69,10 @@ impl TestServer {
     pub(crate) fn monitor(&self) -> Monitor {
         let mut client = self.client();
         client.monitor().expect("admin may monitor");
-        Monitor(client)
+        let mut monitor = Monitor(client);
+        // It sees the line that makes it one.
+        monitor.wait_for("MONITOR");
+        monitor
     }
 
     /// Ends the server without a word to its clients, as a power cut does.

@@ -1,7 +1,7 @@
 //! What can be said on the command line. Help, completions and manual pages are made of this, too.
 
 use crate::shared::pages::Shell;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use eventdispatcher::connections::clacks::Operand;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -107,6 +107,12 @@ pub(crate) enum Command {
     /// In a terminal with a prompt and line editing; Ctrl-D ends it. Otherwise the lines of standard input are sent, and it
     /// ends when the answers to all of them are there. It logs in by itself.
     Raw,
+    /// Measure how much the server does and how fast it answers
+    ///
+    /// Uses names that begin with clacks-bench/, and removes its keys afterwards. A message is, for fan-out, a signal that has
+    /// arrived at a listener; else a command that is carried out. A latency is the time from sending to arrival; for ingest
+    /// that of the FLUSH at the end of 64 KiB, for fan-out that of the last one of those sent at a time.
+    Bench(Bench),
     /// Stop the server
     Shutdown(Shutdown),
     /// Print completions for a shell
@@ -230,10 +236,61 @@ pub(crate) struct Ping {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure; without, everything
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// How long each measurement takes, after a warm-up
+    #[arg(long, default_value = "1", value_parser = positive_seconds)]
+    pub(crate) seconds: Duration,
+    /// The length of values
+    #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = bounded::<16_000_000>)]
+    pub(crate) size: usize,
+    /// fan-out: how many listen
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounded::<100_000>)]
+    pub(crate) listeners: usize,
+    /// fan-out: how many signals may be under way to each listener
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = bounded::<1_000_000>)]
+    pub(crate) window: usize,
+    /// cache: how many clients
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = bounded::<100_000>)]
+    pub(crate) clients: usize,
+    /// cache: how many pairs of STORE and RETRIEVE each client has under way
+    #[arg(long = "depth", value_name = "N,…", default_value = "1,16,64", value_delimiter = ',')]
+    #[arg(value_parser = bounded::<100_000>)]
+    pub(crate) depths: Vec<usize>,
+    /// How many generators send at a time: each a thread, with all connections of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = bounded::<1_000>)]
+    pub(crate) generators: usize,
+    /// Print JSON objects, one per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Scenario {
+    /// One publisher, some listeners
+    FanOut,
+    /// SET without listeners and STORE, as fast as the server takes them
+    Ingest,
+    /// STORE and RETRIEVE of keys at random, at some depths
+    Cache,
+    /// One SET and one RETRIEVE at a time
+    Latency,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Shutdown {
     /// In how many seconds
     #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
+}
+
+fn bounded<const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("it must be a number from 1 to {MOST}")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// The system gives no poll, no thread.
     System(io::Error),
+    /// The user ended it before it was done.
+    Interrupted,
 }
 
 impl Failure {
@@ -39,7 +41,9 @@ impl Failure {
         match self {
             // Who reads has seen enough.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Success,
-            Self::NotFound(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => Exit::Failed,
+            Self::NotFound(_) | Self::Input(_) | Self::Output(_) | Self::System(_) | Self::Interrupted => {
+                Exit::Failed
+            }
             Self::Usage(_) => Exit::Usage,
             Self::Client(error) => match error {
                 ClientError::LoginFailed | ClientError::PermissionDenied | ClientError::Refused(_) => {
@@ -80,6 +84,7 @@ impl fmt::Display for Failure {
             Self::Input(error) => write!(f, "can't read standard input: {error}"),
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
             Self::System(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }

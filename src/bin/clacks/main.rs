@@ -1,6 +1,7 @@
 //! `clacks`: signals and the shared cache of a clacks server, from the shell.
 
 mod arguments;
+mod bench;
 mod cache;
 mod clients;
 mod failure;
@@ -56,6 +57,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Flush => server::flush(&connection),
         Command::Ping(ping) => ping::ping(&ping, &connection),
         Command::Raw => raw::raw(&connection),
+        Command::Bench(arguments) => bench::bench(&arguments, &connection),
         Command::Shutdown(shutdown) => server::shut_down(&shutdown, &connection),
         Command::Completions { shell } => Output::all(&pages::completions(Arguments::command(), shell)),
         Command::Man { subcommand } => {
