@@ -1,4 +1,5 @@
 //! Programs of this package as processes.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
