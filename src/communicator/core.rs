@@ -1,6 +1,13 @@
 //! The state of the loop. It stores, it never calls: no I/O, no clock, nobody's code. What is the user's is
 //! moved out of its slot while it runs, and moved back.
 
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+pub(crate) use invariants::Outside;
+#[cfg(test)]
+mod tests;
+
 use super::error::{Closed, SendError};
 use super::key::{Key, TimerId, next_generation};
 use super::output::{OutQueue, Spares, Written};
@@ -250,12 +257,10 @@ impl<D, F> Core<D, F> {
     /// What the poll says of a connection.
     pub(crate) fn event(&mut self, key: Key, input: bool, output: bool, hangup: bool) {
         let Some(slot) = self.any(key) else { return };
+        slot.hung_up |= hangup;
         let mut why = Ready::default();
-        if input {
+        if input || hangup {
             why.add(Ready::INPUT);
-        }
-        if hangup {
-            why.add(Ready::HANGUP);
         }
         if output {
             if slot.phase == Phase::Connecting {
@@ -298,14 +303,14 @@ impl<D, F> Core<D, F> {
             return None;
         }
         let driver = slot.driver.take()?;
-        // That the other side has hung up stays true until the connection has ended.
         slot.ready = slot.ready.without(ready);
-        if ready.has(Ready::HANGUP) {
-            slot.ready.add(Ready::HANGUP);
+        let mut told = ready;
+        if slot.hung_up {
+            told.add(Ready::HANGUP);
         }
         let begun = Begun {
             driver,
-            ready,
+            ready: told,
             due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
             phase: slot.phase,
             wants_write: slot.wants_write,
@@ -363,7 +368,7 @@ impl<D, F> Core<D, F> {
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
             slot.blocked = false;
-            (slot.last_read, slot.last_write) = (now, now);
+            (slot.last_read, slot.last_write, slot.idle_since) = (now, now, now);
             if !slot.out.is_empty() || slot.finishing {
                 self.make_dirty(key);
             }
@@ -373,10 +378,14 @@ impl<D, F> Core<D, F> {
     }
 
     pub(crate) fn set_enabled(&mut self, key: Key, enabled: bool) -> bool {
-        let running = self.running == Some(key);
+        let (running, now) = (self.running == Some(key), self.now);
         let Some(slot) = self.open(key) else { return false };
+        if slot.phase == Phase::Connecting && enabled && !slot.enabled {
+            slot.added = slot.added.max(now); // the time for connecting has waited
+        }
         slot.enabled = enabled;
         self.interrupted |= running;
+        self.guard(key);
         self.make_ready(key, Ready::default());
         true
     }
@@ -409,12 +418,12 @@ impl<D, F> Core<D, F> {
 
     /// Counts an accepted connection for its listener, from which it has its settings.
     pub(crate) fn set_parent(&mut self, key: Key, parent: Key) {
-        let Some(listener) = self.open(parent) else { return };
-        listener.children += 1;
-        let settings = listener.settings.clone();
-        if let Some(slot) = self.any(key) {
-            slot.parent = Some(parent);
-            slot.settings = settings;
+        let Some(settings) = self.open(parent).map(|listener| listener.settings.clone()) else { return };
+        let Some(slot) = self.any(key) else { return };
+        slot.parent = Some(parent);
+        slot.settings = settings;
+        if let Some(listener) = self.open(parent) {
+            listener.children += 1;
         }
         self.guard(key);
     }
@@ -437,14 +446,16 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn queue(&mut self, key: Key, bytes: &[u8]) -> Result<Queued, SendError> {
         let slot = Self::writable(&mut self.slots, key)?;
+        let first = slot.out.is_empty();
         slot.out.push(bytes, &mut self.spares);
-        Ok(self.queued(key))
+        Ok(self.queued(key, first))
     }
 
     pub(crate) fn queue_shared(&mut self, key: Key, bytes: &Rc<Vec<u8>>) -> Result<Queued, SendError> {
         let slot = Self::writable(&mut self.slots, key)?;
+        let first = slot.out.is_empty();
         slot.out.push_shared(bytes, &mut self.spares);
-        Ok(self.queued(key))
+        Ok(self.queued(key, first))
     }
 
     fn writable(slots: &mut Slab<Slot<D>>, key: Key) -> Result<&mut Slot<D>, SendError> {
@@ -463,11 +474,18 @@ impl<D, F> Core<D, F> {
         Ok(slot)
     }
 
-    fn queued(&mut self, key: Key) -> Queued {
+    /// `first`: nothing was queued before.
+    fn queued(&mut self, key: Key, first: bool) -> Queued {
         let running = self.running == Some(key);
         let slot = &mut self.slots[key.slot as usize];
         let len = slot.out.len();
         slot.pressed |= len >= slot.settings.limits.high_water;
+        if first && slot.stuck {
+            // A layer below holds bytes back. From now on something waits that the loop knows of.
+            slot.stalled_since = self.now;
+            self.guard(key);
+        }
+        let slot = &mut self.slots[key.slot as usize];
         if slot.phase == Phase::Connecting || slot.blocked {
             return Queued::Later;
         }
@@ -637,13 +655,14 @@ impl<D, F> Core<D, F> {
         }
     }
 
-    /// Looks at a connection's time limits; those that are over make it ready.
+    /// Looks at a connection's time limits when its guard has fired; those that are over make it ready.
     fn look(&mut self, key: Key) {
         let now = self.now;
         let Some(slot) = self.any(key) else { return };
-        slot.guard = None;
+        let fired = slot.guard.take().map_or(now, |(_, at)| at);
+        // The guard is usually early. What is over by now but was not at its time gets its own place among the others.
         let over: Vec<Limit> =
-            slot.limits_in_time().filter(|&(_, at)| at <= now).map(|(what, _)| what).collect();
+            slot.limits_in_time().filter(|&(_, at)| at <= fired).map(|(what, _)| what).collect();
         for what in over {
             match what {
                 Limit::Timeout(bit) => {

@@ -180,6 +180,14 @@ impl OutQueue {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) {
+        let held = self.pieces.iter().map(|piece| piece.len()).sum::<usize>() + self.tail.len();
+        assert_eq!(self.len + self.done, held, "{} queued, {} done", self.len, self.done);
+        let first = self.pieces.front().map_or(self.tail.len(), |piece| piece.len());
+        assert!(self.done < first || (self.done == 0 && first == 0), "{} done of {first}", self.done);
+    }
+
     /// Hands a buffer back that is not needed now.
     pub(crate) fn rest(&mut self, spares: &mut Spares) {
         if self.len == 0 && self.tail.capacity() > KEEP {

@@ -15,7 +15,7 @@ pub(crate) struct Ready(u16);
 impl Ready {
     /// The source may have input, or a connection may have been established.
     pub(crate) const INPUT: Self = Self(1);
-    /// The other side has ended its direction, or both.
+    /// The other side has ended its direction, or both. No reason by itself: said beside the others, from then on.
     pub(crate) const HANGUP: Self = Self(1 << 1);
     /// It has just been added.
     pub(crate) const ADDED: Self = Self(1 << 2);
@@ -39,10 +39,8 @@ impl Ready {
             | Self::STALLED.0
             | Self::DEADLINE.0,
     );
-    /// What has to wait while reading is stopped.
-    pub(crate) const READING: Self = Self(Self::INPUT.0 | Self::HANGUP.0);
     /// What one that is not established yet is called for; everything else waits.
-    const ESTABLISHING: Self = Self(Self::READING.0 | Self::ADDED.0);
+    const ESTABLISHING: Self = Self(Self::INPUT.0 | Self::ADDED.0);
     /// What comes after the input in a call.
     pub(crate) const LATER: Self = Self(Self::TIMEOUTS.0 | Self::TIMERS.0 | Self::DRAINED.0);
 
@@ -110,6 +108,8 @@ pub(crate) struct Slot<D> {
     pub(crate) dirty: bool,
     /// The other side took no more; the poll will say when it does.
     pub(crate) blocked: bool,
+    /// The other side has hung up.
+    pub(crate) hung_up: bool,
     /// … and has not taken a byte since.
     pub(crate) stuck: bool,
     /// The poll was asked to say when it can be written to.
@@ -185,6 +185,7 @@ impl<D> Slot<D> {
             listed: false,
             dirty: false,
             blocked: false,
+            hung_up: false,
             stuck: false,
             wants_write: false,
             pressed: false,
@@ -231,7 +232,7 @@ impl<D> Slot<D> {
             Phase::Ending | Phase::Lingering => self.ready,
             _ if !self.enabled => Ready::default(),
             Phase::Connecting => self.ready.only(Ready::ESTABLISHING),
-            Phase::Open if !self.reading => self.ready.without(Ready::READING),
+            Phase::Open if !self.reading => self.ready.without(Ready::INPUT),
             _ => self.ready,
         }
     }
@@ -243,15 +244,16 @@ impl<D> Slot<D> {
             after.map(|after| since.saturating_add(nanos(after)))
         };
         let open = self.phase == Phase::Open;
+        let connecting = self.phase == Phase::Connecting && self.enabled;
         let stalled = (open && self.stuck && !self.out.is_empty()).then_some(timeouts.stalled).flatten();
-        let idle_since = self.idle_since.max(self.last_read).max(self.last_write);
+        let idle_since = self.idle_since.max(self.heard).max(self.told);
         [
             (Limit::Timeout(Ready::READ_TIMEOUT), from(self.last_read, timeouts.read.filter(|_| open))),
             (Limit::Timeout(Ready::WRITE_TIMEOUT), from(self.last_write, timeouts.write.filter(|_| open))),
             (Limit::Timeout(Ready::IDLE_TIMEOUT), from(idle_since, timeouts.idle.filter(|_| open))),
             (Limit::Timeout(Ready::STALLED), from(self.stalled_since, stalled)),
             (Limit::Timeout(Ready::DEADLINE), self.deadline.filter(|_| self.is_open())),
-            (Limit::Connect, from(self.added, timeouts.connect.filter(|_| self.phase == Phase::Connecting))),
+            (Limit::Connect, from(self.added, timeouts.connect.filter(|_| connecting))),
             (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
         ]
         .into_iter()

@@ -161,6 +161,21 @@ impl<P> Timers<P> {
         self.put(place, entry);
     }
 
+    /// A timer and its deadline.
+    #[cfg(test)]
+    pub(crate) fn get(&self, handle: Handle) -> Option<(u64, &P)> {
+        let node =
+            self.nodes.get(handle.index as usize).filter(|node| node.generation == handle.generation)?;
+        Some((self.heap[node.place as usize].deadline, &node.payload))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &P)> {
+        self.nodes
+            .iter()
+            .map(|(index, node)| (Handle { index: index as u32, generation: node.generation }, &node.payload))
+    }
+
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.heap.len(), self.nodes.len());

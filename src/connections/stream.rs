@@ -267,7 +267,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             cx.core(|core| core.established(turn.key));
             self.call(|handler| handler.connected(cx))?;
         }
-        let reading = turn.ready.has(Ready::READING) || turn.ready.has(Ready::ADDED);
+        let reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
         let outcome = if !reading {
             Outcome::Wait
         } else if cx.core(|core| core.may_read(turn.key)) {

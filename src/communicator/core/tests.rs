@@ -1,0 +1,115 @@
+use super::*;
+use crate::communicator::settings::Timeouts;
+use std::time::Duration;
+
+type Small = Core<&'static str, ()>;
+
+fn add(core: &mut Small, phase: Phase, timeouts: Timeouts) -> Key {
+    let key = core.insert("test", phase, core.now);
+    core.any(key).unwrap().settings = Rc::new(Settings { timeouts, ..Settings::default() });
+    assert_eq!(core.place(key, "driver", false), None);
+    key
+}
+
+fn nanoseconds(count: u64) -> Option<Duration> {
+    Some(Duration::from_nanos(count))
+}
+
+/// Calls everybody who is ready; who it was, why, and in which phase.
+fn call(core: &mut Small) -> Vec<(Key, Ready, Phase)> {
+    let mut turn = Vec::new();
+    core.take_ready(&mut turn);
+    let mut called = Vec::new();
+    for (_, who) in turn {
+        let Who::Connection(key) = who else { panic!("a timer: {who:?}") };
+        if let Some(begun) = core.begin(key) {
+            called.push((key, begun.ready, begun.phase));
+            core.forget_timers(key, &begun.due);
+            assert_eq!(core.end(key, begun.driver, begun.wants_write), None);
+        }
+    }
+    core.check_invariants(&Outside::default());
+    called
+}
+
+#[test]
+fn a_read_timeout_does_not_put_off_the_idle_one() {
+    let mut core = Small::new();
+    let timeouts = Timeouts { read: nanoseconds(10), idle: nanoseconds(25), ..Timeouts::default() };
+    let key = add(&mut core, Phase::Open, timeouts);
+    for (now, why) in [(10, Ready::READ_TIMEOUT), (20, Ready::READ_TIMEOUT), (25, Ready::IDLE_TIMEOUT)] {
+        core.expire(now - 1);
+        assert_eq!(call(&mut core), []);
+        core.expire(now);
+        assert_eq!(call(&mut core), [(key, why, Phase::Open)], "at {now}");
+    }
+    core.received(key, 1, 0); // a byte puts off both
+    core.expire(34);
+    assert_eq!(call(&mut core), []);
+    core.expire(35);
+    assert_eq!(call(&mut core), [(key, Ready::READ_TIMEOUT, Phase::Open)]);
+}
+
+#[test]
+fn the_time_for_connecting_waits_while_it_is_switched_off() {
+    let mut core = Small::new();
+    let key = add(&mut core, Phase::Connecting, Timeouts { connect: nanoseconds(10), ..Timeouts::default() });
+    assert!(core.set_enabled(key, false));
+    core.expire(100);
+    assert_eq!((call(&mut core), core.next_deadline()), (vec![], None));
+    assert!(core.set_enabled(key, true));
+    core.expire(109);
+    assert_eq!(call(&mut core), [(key, Ready::ADDED, Phase::Connecting)]);
+    core.expire(110);
+    assert_eq!(call(&mut core), [(key, Ready::ENDED, Phase::Ending)]);
+}
+
+#[test]
+fn time_limits_that_are_over_together_come_in_their_order() {
+    let mut core = Small::new();
+    let late = add(&mut core, Phase::Open, Timeouts { read: nanoseconds(10), ..Timeouts::default() });
+    core.expire(5);
+    core.received(late, 1, 0); // over at 15 now, but still guarded at 10
+    let early = add(&mut core, Phase::Open, Timeouts::default());
+    assert!(core.add_tagged(early, 12, 7).is_some());
+    core.expire(20);
+    let called: Vec<Key> = call(&mut core).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(called, [early, late]);
+}
+
+#[test]
+fn output_behind_what_a_layer_holds_back_can_stall() {
+    let mut core = Small::new();
+    let key = add(&mut core, Phase::Open, Timeouts { stalled: nanoseconds(10), ..Timeouts::default() });
+    let blocked = |core: &mut Small| {
+        let mut writing = core.begin_write(key).unwrap();
+        writing.out = OutQueue::default(); // it went into the layer
+        let result = Ok(Written { bytes: 0, blocked: true });
+        let wrote = Wrote { result, finished: false, wants_write: true };
+        assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
+        core.take_dirty(&mut Vec::new());
+    };
+    core.queue(key, b"held back").unwrap();
+    blocked(&mut core);
+    core.expire(50);
+    assert_eq!(call(&mut core), []);
+    core.queue(key, b"waits").unwrap();
+    core.expire(59);
+    assert_eq!(call(&mut core), []);
+    core.expire(60);
+    assert_eq!(call(&mut core), [(key, Ready::STALLED, Phase::Open)]);
+}
+
+#[test]
+fn a_hang_up_is_said_with_every_call_but_makes_none() {
+    let mut core = Small::new();
+    let key = add(&mut core, Phase::Open, Timeouts::default());
+    let mut with_hang_up = Ready::INPUT;
+    with_hang_up.add(Ready::HANGUP);
+    core.event(key, false, false, true);
+    assert_eq!(call(&mut core), [(key, with_hang_up, Phase::Open)]);
+    assert!(core.set_enabled(key, false) && core.set_enabled(key, true));
+    assert_eq!(call(&mut core), []);
+    core.event(key, true, false, false);
+    assert_eq!(call(&mut core), [(key, with_hang_up, Phase::Open)]);
+}
