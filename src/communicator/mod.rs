@@ -56,6 +56,8 @@ mod listing;
 mod output;
 mod remote;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod slot;
 mod timers;
 mod turn;

@@ -1,0 +1,247 @@
+//! What a connection does in its turn, as in `stream.rs` and `listener.rs`, and how it is written for.
+
+use super::World;
+use super::peer::{Body, Wire};
+use super::program::MOST_PEERS;
+use super::random::PATTERN;
+use super::timers::handle;
+use crate::communicator::core::{Begun, Writing, Wrote};
+use crate::communicator::error::Closed;
+use crate::communicator::key::{Key, TimerId};
+use crate::communicator::output::{OutQueue, Written};
+use crate::communicator::slot::{Phase, Ready};
+use std::io::{self, ErrorKind};
+use std::mem::replace;
+
+impl World {
+    /// Whether it has more to do.
+    pub(super) fn ready(&mut self, id: usize, begun: &Begun<Body>) -> Result<bool, Closed> {
+        let key = self.peers[id].key;
+        if self.peers[id].listener {
+            return Ok(self.accept(id));
+        }
+        if !self.peers[id].open {
+            let peer = &mut self.peers[id];
+            if peer.refused && !peer.established {
+                return Err(Closed::Connect(ErrorKind::ConnectionRefused.into()));
+            }
+            if peer.connecting {
+                return Ok(false);
+            }
+            (peer.established, peer.open) = (true, true);
+            (peer.read_since, peer.write_since, peer.idle_since) = (self.now, self.now, self.now);
+            self.core.established(key);
+            self.check();
+            self.call(id);
+        }
+        let reading = begun.ready.has(Ready::INPUT) || begun.ready.has(Ready::ADDED);
+        let mut more = false;
+        if reading {
+            more = if self.core.may_read(key) { self.read(id)? } else { true };
+        }
+        self.later(id, begun);
+        if !self.quiet && self.random.percent(2) {
+            return Err(Closed::Handler("the handler was told to fail".into()));
+        }
+        Ok(more)
+    }
+
+    pub(super) fn read(&mut self, id: usize) -> Result<bool, Closed> {
+        let key = self.peers[id].key;
+        let mut budget = 1 + self.random.below(4);
+        while self.peers[id].input > 0 {
+            assert!(self.peers[id].reading);
+            if budget == 0 {
+                return Ok(true);
+            }
+            budget -= 1;
+            let peer = &mut self.peers[id];
+            let bytes = 1 + self.random.below(peer.input);
+            peer.input -= bytes;
+            (peer.read_since, peer.idle_since) = (self.now, self.now);
+            self.core.received(key, bytes, 1);
+            self.call(id);
+            if self.core.interrupted() {
+                self.write_own(id);
+                self.check();
+                if !self.core.may_read(key) {
+                    return Ok(true);
+                }
+            }
+        }
+        if self.peers[id].ended && !replace(&mut self.peers[id].told, true) {
+            self.call(id);
+            if self.random.percent(70) && self.peers[id].named {
+                self.close(id, Closed::Eof);
+            }
+        }
+        match self.core.take_write_error(key) {
+            Some(error) => Err(Closed::Io(error)),
+            None => Ok(false),
+        }
+    }
+
+    pub(super) fn later(&mut self, id: usize, begun: &Begun<Body>) {
+        let key = self.peers[id].key;
+        let mut left = begun.ready.only(Ready::LATER);
+        for (bit, what) in begun.ready.timeouts() {
+            if !self.core.may_call(key) {
+                break;
+            }
+            left = left.without(bit);
+            if self.core.still_over(key, what) {
+                self.call(id);
+            }
+        }
+        let mut due = &begun.due[..];
+        while let [timer, rest @ ..] = due
+            && self.core.may_call(key)
+        {
+            due = rest;
+            let set =
+                self.timers.iter().position(|other| handle(&other.id) == *timer && other.peer == Some(id));
+            let taken = self.core.take_timer(key, *timer);
+            assert_eq!(taken, set.map(|n| self.timers[n].tag), "{key}: {timer:?}");
+            if let Some(n) = set {
+                self.stale.push(self.timers.remove(n).id);
+                self.call(id);
+            }
+        }
+        if left.has(Ready::DRAINED) && self.core.may_call(key) {
+            left = left.without(Ready::DRAINED);
+            assert!(replace(&mut self.peers[id].drained, false), "{key} was never full");
+            self.call(id);
+        }
+        if due.is_empty() {
+            left = left.without(Ready::TIMERS);
+        }
+        if !left.is_empty() {
+            self.core.put_back(key, left, due);
+            if self.peers[id].named {
+                let back = self.timers.iter().filter(|timer| timer.peer == Some(id));
+                let back: Vec<TimerId> = due
+                    .iter()
+                    .filter_map(|due| back.clone().map(|timer| timer.id).find(|id| handle(id) == *due))
+                    .collect();
+                self.peers[id].due.splice(..0, back);
+            }
+        }
+        self.check();
+    }
+
+    pub(super) fn accept(&mut self, id: usize) -> bool {
+        let key = self.peers[id].key;
+        let mut budget = 2;
+        while self.peers[id].input > 0 {
+            if !self.core.may_read(key) {
+                return true;
+            }
+            if !self.core.has_room(key) {
+                return false;
+            }
+            if budget == 0 {
+                return true;
+            }
+            budget -= 1;
+            self.peers[id].input -= 1;
+            if self.live.len() < MOST_PEERS + 3 {
+                self.insert(false, Some(id));
+            }
+            self.call_back(Some(id));
+        }
+        false
+    }
+
+    /// Throws input away. Whether nothing keeps it any longer.
+    pub(super) fn linger(&mut self, id: usize, written: bool) -> bool {
+        let peer = &mut self.peers[id];
+        let mut more = false;
+        if peer.established && !peer.gone_out {
+            let bytes = peer.input.min(500);
+            peer.input -= bytes;
+            self.progress += bytes as u64;
+            more = peer.input > 0;
+            peer.gone_out = !more && peer.ended;
+        }
+        if written && (!peer.established || peer.gone_out || !peer.resets) {
+            return true;
+        }
+        if more {
+            self.core.make_ready(peer.key, Ready::INPUT);
+        }
+        false
+    }
+
+    pub(super) fn write_own(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        let Some(mut out) = self.core.begin_own_write(key) else { return };
+        self.own_write = true;
+        let result = self.write_out(id, &mut out, usize::MAX);
+        self.own_write = false;
+        self.wrote(id, &result);
+        self.core.end_own_write(key, out, result);
+    }
+
+    pub(super) fn write_out(&mut self, id: usize, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
+        out.write_to(&mut Wire { world: self, id }, budget)
+    }
+
+    /// The model's part of a write.
+    pub(super) fn wrote(&mut self, id: usize, result: &io::Result<Written>) {
+        let peer = &mut self.peers[id];
+        match result {
+            Ok(written) if written.bytes > 0 => (peer.write_since, peer.idle_since) = (self.now, self.now),
+            Ok(_) => {}
+            Err(_) => {
+                peer.failed = true;
+                peer.queued.clear();
+                peer.queued_len = 0;
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, key: Key) {
+        let Some(Writing { driver, mut out, phase, wants_write, finish }) = self.core.begin_write(key) else {
+            return;
+        };
+        let id = driver.0;
+        self.say(|| format!("write {key} {phase:?}"));
+        self.outside.writing.push(key);
+        self.check();
+        let budget = 1 + self.random.below(2 * PATTERN);
+        let mut result = if self.peers[id].listener {
+            Ok(Written::default())
+        } else if self.peers[id].established {
+            self.write_out(id, &mut out, budget)
+        } else {
+            Err(ErrorKind::NotConnected.into())
+        };
+        let done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
+        let finished = done && finish;
+        if finished && self.peers[id].broken && self.random.percent(50) {
+            result = Err(ErrorKind::BrokenPipe.into());
+        }
+        let lingering = phase == Phase::Lingering;
+        let over = lingering && (self.linger(id, done) || result.is_err());
+        let waits = lingering && done && !over;
+        let blocked = matches!(&result, Ok(written) if written.blocked);
+        let peer = &mut self.peers[id];
+        let wanted = blocked || (!peer.established && !peer.listener);
+        if wanted != wants_write && !over {
+            (peer.watched, peer.news) = (wanted, true);
+        }
+        self.outside.writing.retain(|other| *other != key);
+        self.say(|| format!("wrote {key} {result:?}, wants to write {wanted}, was {wants_write}"));
+        self.wrote(id, &result);
+        let wrote = Wrote { result, finished, wants_write: wanted };
+        if let Some(driver) = self.core.end_write(key, driver, out, wrote) {
+            assert!(driver.0 == id && !self.peers[id].alive);
+        } else if over {
+            assert_eq!(self.core.remove(key).map(|body| body.0), Some(id));
+            self.gone(id);
+        } else if waits {
+            self.core.wait_for_peer(key);
+        }
+        self.check();
+    }
+}

@@ -1,0 +1,169 @@
+//! The outside of connections: the other sides and the poll.
+
+use super::World;
+use super::random::pattern;
+use crate::communicator::key::{Key, TimerId};
+use crate::communicator::settings::Timeouts;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
+
+/// What stands for transport, codec and handler.
+#[derive(Debug)]
+pub(super) struct Body(pub(super) usize);
+
+/// One connection: its outside, and what is known of it.
+pub(super) struct Peer {
+    pub(super) key: Key,
+    pub(super) listener: bool,
+    /// Not removed.
+    pub(super) alive: bool,
+    /// Neither closed nor removed.
+    pub(super) named: bool,
+    /// `closed` was called.
+    pub(super) closed: bool,
+    pub(super) enabled: bool,
+    pub(super) reading: bool,
+    pub(super) priority: u8,
+    pub(super) timeouts: Timeouts,
+
+    // The outside.
+    pub(super) connecting: bool,
+    pub(super) refused: bool,
+    /// Bytes, or clients of a listener, that wait.
+    pub(super) input: usize,
+    pub(super) ended: bool,
+    pub(super) resets: bool,
+    pub(super) room: usize,
+    pub(super) broken: bool,
+    /// The poll has something to say of it, and was asked to say when it can be written to.
+    pub(super) news: bool,
+    pub(super) watched: bool,
+
+    // The driver's.
+    pub(super) established: bool,
+    pub(super) open: bool,
+    pub(super) told: bool,
+    pub(super) gone_out: bool,
+
+    /// Pieces of the pattern that are queued, and their length.
+    pub(super) queued: VecDeque<Range<usize>>,
+    pub(super) queued_len: usize,
+    pub(super) finishing: bool,
+    pub(super) failed: bool,
+    /// Its queue was high: it is to be told when it is low.
+    pub(super) drained: bool,
+
+    pub(super) read_since: u64,
+    pub(super) write_since: u64,
+    pub(super) idle_since: u64,
+    /// Its timers that are over, in order.
+    pub(super) due: Vec<TimerId>,
+}
+
+impl World {
+    /// A connection that is there, or, rarely, one that was.
+    pub(super) fn any_peer(&mut self) -> Option<usize> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        if self.random.percent(5) {
+            return Some(self.random.below(self.peers.len()));
+        }
+        (!self.live.is_empty()).then(|| self.live[self.random.below(self.live.len())])
+    }
+
+    pub(super) fn happen(&mut self) {
+        let Some(id) = self.any_peer() else { return };
+        let (what, amount) = (self.random.below(12), self.random.below(300));
+        let peer = &mut self.peers[id];
+        match what {
+            0..4 => peer.input += if peer.ended { 0 } else { 1 + amount },
+            4..8 => peer.room += amount * amount,
+            8 if amount < 60 => peer.ended = !peer.listener,
+            9 if amount < 20 && !peer.listener => {
+                peer.broken = true;
+                peer.ended |= amount < 10;
+            }
+            10 if amount < 20 && peer.connecting => peer.refused = true,
+            _ => peer.connecting = false,
+        }
+        if peer.listener {
+            peer.input = peer.input.min(5);
+        }
+        peer.news = true;
+    }
+
+    /// What the poll says, once for each change, in any order.
+    pub(super) fn poll(&mut self) {
+        let start = self.random.below(self.live.len().max(1));
+        for n in 0..self.live.len() {
+            let peer = &mut self.peers[self.live[(start + n) % self.live.len()]];
+            if !std::mem::take(&mut peer.news) {
+                continue;
+            }
+            let hangup = peer.ended || peer.refused;
+            let input = peer.input > 0 || hangup;
+            let output = peer.watched && ((peer.room > 0 && !peer.connecting) || peer.refused || peer.broken);
+            if input || output {
+                let key = peer.key;
+                self.core.event(key, input, output, hangup);
+                self.say(|| format!("event {key} {input} {output} {hangup}"));
+                self.check();
+            }
+        }
+    }
+}
+
+/// Takes what is written, if the other side does.
+pub(super) struct Wire<'a> {
+    pub(super) world: &'a mut World,
+    pub(super) id: usize,
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self { world, id } = self;
+        if !world.quiet && !world.own_write && world.random.percent(3) {
+            world.act(Some(*id)); // a transport is somebody's code, too
+        }
+        if world.random.percent(2) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let peer = &mut world.peers[*id];
+        if peer.broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let taken = bytes.len().min(peer.room);
+        if taken == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        peer.room -= taken;
+        world.progress += taken as u64;
+        let mut left = &bytes[..taken];
+        while !left.is_empty() && peer.alive {
+            let piece = peer.queued.front_mut().expect("nothing more was queued");
+            let count = piece.len().min(left.len());
+            assert!(
+                left[..count] == pattern()[piece.start..piece.start + count],
+                "other bytes than were queued"
+            );
+            left = &left[count..];
+            piece.start += count;
+            if piece.start == piece.end {
+                peer.queued.pop_front();
+            }
+            peer.queued_len -= count;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.world.quiet || self.world.random.percent(95) {
+            return Ok(());
+        }
+        // A layer below holds bytes back. The poll says when it gets rid of them.
+        self.world.peers[self.id].news = true;
+        Err(ErrorKind::WouldBlock.into())
+    }
+}

@@ -1,0 +1,286 @@
+//! What the program does with its connections, from outside or from inside a callback.
+
+use super::World;
+use super::peer::{Body, Peer};
+use super::random::{PATTERN, pattern};
+use super::timers::Timer;
+use crate::communicator::DEFAULT_PRIORITY;
+use crate::communicator::core::{Queued, Who};
+use crate::communicator::error::{Closed, SendError};
+use crate::communicator::output::SHARE_FROM;
+use crate::communicator::settings::{Limits, Timeouts};
+use crate::communicator::slot::{Phase, Ready};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// So many connections the program adds; listeners may accept a few more.
+pub(super) const MOST_PEERS: usize = 9;
+
+impl World {
+    /// The program does something, from outside, or from inside the callback of `me`.
+    pub(super) fn act(&mut self, me: Option<usize>) {
+        let target = if self.random.percent(50) { me } else { None };
+        let target = target.or_else(|| self.any_peer());
+        let what = self.random.below(34);
+        match (what, target) {
+            (0..4, _) => self.add(what == 0),
+            (4..7, _) => self.add_call(),
+            (7, _) => self.add_date(),
+            (8 | 9, _) => self.cancel_some(),
+            (10, Some(id)) => self.remove(id),
+            (11, Some(id)) => self.close(id, Closed::Local),
+            (12..14, Some(id)) => self.switch(id, false),
+            (14..16, Some(id)) => self.switch(id, true),
+            (16, Some(id)) => self.prioritise(id),
+            (17..22, Some(id)) => {
+                let length = if self.random.percent(50) { 100 } else { 1 + self.random.below(300) };
+                self.send(id, length, false);
+            }
+            (22, Some(id)) => {
+                let length = 1 + self.random.below(PATTERN);
+                self.send(id, length, false);
+            }
+            (23, _) => {
+                let length = SHARE_FROM / 2 + self.random.below(SHARE_FROM);
+                for id in self.live.clone() {
+                    self.send(id, length, true);
+                }
+            }
+            (24, Some(id)) => self.finish(id),
+            (25..28, Some(id)) => self.add_tagged(id),
+            (28, Some(id)) => self.set_timeouts(id),
+            (29, Some(id)) => self.set_deadline(id),
+            (30, Some(id)) => self.set_limits(id),
+            (31, Some(id)) => self.set_most_children(id),
+            (32, _) => self.prioritise_timer(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn add(&mut self, listener: bool) {
+        let listeners = self.live.iter().filter(|&&id| self.peers[id].listener).count();
+        if self.live.len() >= MOST_PEERS || (listener && listeners > 1) {
+            return;
+        }
+        self.insert(listener, None);
+    }
+
+    pub(super) fn insert(&mut self, listener: bool, parent: Option<usize>) -> usize {
+        let phase = if listener { Phase::Open } else { Phase::Connecting };
+        let key = self.core.insert("simulated", phase, self.now);
+        let connecting = !listener && parent.is_none() && self.random.percent(50);
+        self.say(|| format!("add {key} {phase:?} {connecting}"));
+        self.outside.unplaced.push(key);
+        let id = self.peers.len();
+        self.peers.push(Peer {
+            key,
+            listener,
+            alive: true,
+            named: true,
+            closed: false,
+            enabled: true,
+            reading: true,
+            priority: DEFAULT_PRIORITY,
+            timeouts: Timeouts::default(),
+            connecting,
+            refused: false,
+            input: 0,
+            ended: false,
+            resets: self.random.percent(50),
+            room: self.random.below(1000),
+            broken: false,
+            news: true,
+            watched: !listener && parent.is_none(),
+            established: parent.is_some(),
+            open: listener,
+            told: false,
+            gone_out: false,
+            queued: VecDeque::new(),
+            queued_len: 0,
+            finishing: false,
+            failed: false,
+            drained: false,
+            read_since: self.now,
+            write_since: self.now,
+            idle_since: self.now,
+            due: Vec::new(),
+        });
+        self.live.push(id);
+        self.check();
+        if self.random.percent(5) {
+            self.act(Some(id)); // while it is registered
+        }
+        self.outside.unplaced.retain(|other| *other != key);
+        let wants_write = self.peers[id].watched;
+        let refused = self.core.place(key, Body(id), wants_write);
+        assert_eq!(refused.map(|body| body.0), (!self.peers[id].alive).then_some(id));
+        if let Some(parent) = parent {
+            self.core.set_parent(key, self.peers[parent].key);
+            if self.peers[parent].named && self.peers[id].alive {
+                self.peers[id].timeouts = self.peers[parent].timeouts.clone();
+            }
+        }
+        self.check();
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        self.say(|| format!("remove {key}"));
+        let out = self.running == Some(id)
+            || self.outside.writing.contains(&key)
+            || self.outside.unplaced.contains(&key);
+        let removed = self.core.remove(key);
+        let expected = (self.peers[id].alive && !out).then_some(id);
+        assert_eq!(removed.map(|body| body.0), expected, "remove {key}");
+        self.gone(id);
+        self.check();
+    }
+
+    /// The model's part of a removal.
+    pub(super) fn gone(&mut self, id: usize) {
+        let peer = &mut self.peers[id];
+        (peer.alive, peer.named) = (false, false);
+        peer.queued.clear();
+        peer.queued_len = 0;
+        let who = Who::Connection(peer.key);
+        self.forget_ready(who);
+        self.drop_timers_of(id);
+        self.live.retain(|&other| other != id);
+    }
+
+    pub(super) fn drop_timers_of(&mut self, id: usize) {
+        let (gone, left) =
+            std::mem::take(&mut self.timers).into_iter().partition(|timer| timer.peer == Some(id));
+        self.timers = left;
+        self.stale.extend(gone.into_iter().map(|timer: Timer| timer.id));
+        self.peers[id].due.clear();
+    }
+
+    pub(super) fn close(&mut self, id: usize, why: Closed) {
+        let key = self.peers[id].key;
+        self.say(|| format!("close {key}"));
+        assert_eq!(self.core.close(key, why).is_ok(), self.peers[id].named, "close {key}");
+        self.peers[id].named = false;
+        self.check();
+    }
+
+    pub(super) fn switch(&mut self, id: usize, reading: bool) {
+        let (key, on) = (self.peers[id].key, self.random.percent(65));
+        self.say(|| format!("switch {} {key} {on}", if reading { "read" } else { "enable" }));
+        let peer = &mut self.peers[id];
+        let found = if reading { self.core.set_reading(key, on) } else { self.core.set_enabled(key, on) };
+        assert_eq!(found, peer.named, "{key}");
+        if found {
+            *(if reading { &mut peer.reading } else { &mut peer.enabled }) = on;
+        }
+        self.check();
+    }
+
+    pub(super) fn prioritise(&mut self, id: usize) {
+        let priority = self.random.below(3) as u8 + 99;
+        let peer = &mut self.peers[id];
+        let slot = self.core.open(peer.key);
+        assert_eq!(slot.is_some(), peer.named);
+        if let Some(slot) = slot {
+            (slot.priority, peer.priority) = (priority, priority);
+        }
+    }
+
+    pub(super) fn send(&mut self, id: usize, length: usize, shared: bool) {
+        if self.peers[id].listener {
+            return; // it has no `Id`
+        }
+        let start = self.random.below(PATTERN - length + 1);
+        let peer = &self.peers[id];
+        let key = peer.key;
+        let slot = self.core.slot(key).map(|slot| (slot.out.len(), slot.settings.limits.output));
+        let expected = match slot {
+            Some(_) if !peer.named || peer.finishing || peer.failed => Err(SendError::Gone),
+            Some((queued, limit)) if queued >= limit => Err(SendError::Full { queued }),
+            Some(_) => Ok(()),
+            None => Err(SendError::Gone),
+        };
+        self.say(|| format!("send {length} to {key}: {expected:?}"));
+        let bytes = &pattern()[start..start + length];
+        let queued = if shared {
+            self.core.queue_shared(key, &Rc::new(bytes.to_vec()))
+        } else {
+            self.core.queue(key, bytes)
+        };
+        assert_eq!(queued.clone().map(|_| ()), expected, "send to {key}");
+        if queued.is_ok() {
+            let peer = &mut self.peers[id];
+            peer.queued.push_back(start..start + length);
+            peer.queued_len += length;
+        }
+        self.check();
+        if queued == Ok(Queued::Now) {
+            assert!(self.running != Some(id), "{key} can't be written while it runs");
+            self.write(key);
+        }
+    }
+
+    pub(super) fn finish(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        self.say(|| format!("finish {key}"));
+        assert_eq!(self.core.finish(key), self.peers[id].named);
+        self.peers[id].finishing = true;
+        self.check();
+    }
+
+    pub(super) fn set_timeouts(&mut self, id: usize) {
+        let mut time = |chance| {
+            let nanos = 1 + self.random.nanos();
+            self.random.percent(chance).then(|| Duration::from_nanos(nanos))
+        };
+        let timeouts = Timeouts {
+            read: time(40),
+            write: time(40),
+            idle: time(40),
+            stalled: time(40),
+            connect: time(90),
+            linger: time(70).unwrap_or(Duration::from_secs(10)),
+        };
+        let peer = &mut self.peers[id];
+        let slot = self.core.open(peer.key);
+        assert_eq!(slot.is_some(), peer.named);
+        if let Some(slot) = slot {
+            Rc::make_mut(&mut slot.settings).timeouts = timeouts.clone();
+            peer.timeouts = timeouts;
+        }
+        self.core.guard(peer.key);
+        self.check();
+    }
+
+    pub(super) fn set_deadline(&mut self, id: usize) {
+        let at = (self.now + self.random.nanos()).saturating_sub(10);
+        let at = self.random.percent(70).then_some(at);
+        let found = self.core.set_deadline(self.peers[id].key, at);
+        assert_eq!(found, self.peers[id].named);
+        self.check();
+    }
+
+    pub(super) fn set_limits(&mut self, id: usize) {
+        let pieces = 1 + self.random.below(5);
+        let output = if self.random.percent(50) { 100 * pieces } else { 1 + self.random.below(2 * PATTERN) };
+        let limits = Limits { output, high_water: output / 2, low_water: output / 4, ..Limits::default() };
+        let key = self.peers[id].key;
+        if let Some(slot) = self.core.open(key) {
+            Rc::make_mut(&mut slot.settings).limits = limits;
+        }
+    }
+
+    pub(super) fn set_most_children(&mut self, id: usize) {
+        if self.peers[id].listener {
+            let most = 1 + self.random.below(3);
+            let key = self.peers[id].key;
+            if let Some(slot) = self.core.open(key) {
+                slot.most_children = most;
+                self.core.make_ready(key, Ready::INPUT);
+            }
+            self.check();
+        }
+    }
+}
