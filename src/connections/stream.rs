@@ -443,4 +443,6 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
