@@ -660,6 +660,19 @@ fn slot_of(id: Id<Lines>) -> String {
     key.to_string().split('.').next().unwrap().to_string()
 }
 
+#[test]
+fn names_of_one_communicator_are_unknown_to_another() {
+    let (here, there, log) = (Communicator::new().unwrap(), Communicator::new().unwrap(), Log::default());
+    let (id, _peer) = unix(&here, Lines::new(), log.probe(""));
+    let (own, _own_peer) = unix(&there, Lines::new(), log.probe(""));
+    let timer = here.after(LONG, |_| ());
+    let own_timer = there.after(LONG, |_| ());
+    assert_eq!(slot_of(id), slot_of(own), "else this shows nothing");
+    is_unknown(&there, id, timer);
+    is_unknown(&here, own, own_timer);
+    assert!(here.is_alive(id) && there.is_alive(own) && here.is_set(timer) && there.is_set(own_timer));
+}
+
 // ---- turns inside turns ----------------------------------------------------------------------------------
 
 #[test]

@@ -1,6 +1,7 @@
 //! Deadlines in order: a 4-ary heap whose entries know their place, so that a timer can be removed or moved.
 
 use slab::Slab;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A timer's name: an index that is used again, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,13 +10,15 @@ pub(crate) struct Handle {
     pub(crate) generation: u32,
 }
 
+/// One count for all, so that a handle of one finds nothing in another.
+static NEXT_GENERATION: AtomicU32 = AtomicU32::new(0);
+
 /// Timers with something to hand back when they are due. Times are any ascending count;
 /// the loop uses nanoseconds since it was made. Equal deadlines come in the order of their insertion.
 #[derive(Debug)]
 pub(crate) struct Timers<P> {
     heap: Vec<Entry>,
     nodes: Slab<Node<P>>,
-    generation: u32,
     sequence: u32,
 }
 
@@ -44,12 +47,11 @@ impl Entry {
 
 impl<P> Timers<P> {
     pub(crate) fn new() -> Self {
-        Self { heap: Vec::new(), nodes: Slab::new(), generation: 0, sequence: 0 }
+        Self { heap: Vec::new(), nodes: Slab::new(), sequence: 0 }
     }
 
     pub(crate) fn insert(&mut self, deadline: u64, payload: P) -> Handle {
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
+        let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
         let place = self.heap.len() as u32;
         let node = self.nodes.insert(Node { generation, place, payload }) as u32;
         let sequence = self.next_sequence();
