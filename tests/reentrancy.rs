@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{Log, Probe, assert_log, pass, receive, run, settle, turn, unix, until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
     Closed, Communicator, Cx, Handler, HandlerResult, Id, Key, Limits, SendError, Signal, Timeouts, TimerId,
@@ -12,7 +13,6 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
-use bed::{Log, Probe, assert_log, receive, run, settle, turn, unix, until};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -539,6 +539,41 @@ fn mortal(communicator: &Communicator, log: &Log, name: &str) -> (Id<Lines>, Uni
 }
 
 #[test]
+fn destructors_run_after_the_callback_in_the_order_in_which_things_were_taken_away() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (a, _a) = mortal(&communicator, &log, "a");
+    let (b, _b) = mortal(&communicator, &log, "b");
+    let dropped = log.dropped("timer");
+    let timer = communicator.after(LONG, move |_| drop(dropped));
+    let (d, _d) = mortal(&communicator, &log, "d");
+    let own = log.dropped("own");
+    let probe = log.probe("").on_message({
+        let log = log.clone();
+        move |_, cx| {
+            let _ = &own;
+            cx.remove(b);
+            cx.remove(a);
+            cx.cancel(timer);
+            cx.remove(cx.id());
+            cx.remove(d);
+            log.say("returns");
+            Ok(())
+        }
+    });
+    let (_, mut peer) = unix(&communicator, Lines::new(), probe);
+    settle(&communicator);
+    log.take();
+    peer.write_all(b"x\n").unwrap();
+    turn(&communicator);
+    let mut found = log.take();
+    assert!(found.contains(&"own dropped".to_string()));
+    found.retain(|line| line != "own dropped"); // which is at hand only when the callback has returned
+    assert_eq!(found, ["\"x\"", "returns", "b dropped", "a dropped", "timer dropped", "d dropped"]);
+    // The descriptors are closed at once.
+    assert!(communicator.is_empty());
+}
+
+#[test]
 fn a_destructor_that_panics_ends_nothing_else() {
     struct Panics;
     impl Drop for Panics {
@@ -674,6 +709,79 @@ fn names_of_one_communicator_are_unknown_to_another() {
 }
 
 // ---- turns inside turns ----------------------------------------------------------------------------------
+
+#[test]
+fn turns_inside_callbacks_are_refused_and_do_no_harm() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let tries = {
+        let log = log.clone();
+        move |communicator: &Communicator| {
+            let before = (communicator.len(), communicator.connections().len());
+            let refused =
+                [communicator.turn(Some(Duration::ZERO)), communicator.turn(None), communicator.run()]
+                    .map(|result| result.is_err_and(|error| error.to_string().contains("from inside")));
+            let after = (communicator.len(), communicator.connections().len());
+            log.say(format!("{refused:?} {}", before == after));
+        }
+    };
+    let refused = "[true, true, true] true";
+    let probe = log.probe("").on_message({
+        let tries = tries.clone();
+        move |_, cx| {
+            tries(cx);
+            Ok(())
+        }
+    });
+    let (id, mut peer) = unix(&communicator, Lines::new(), probe);
+    let timer = communicator.after(LONG, |_| ());
+    peer.write_all(b"x\n").unwrap();
+    settle(&communicator);
+    assert_log(&log, &["connected", "\"x\"", refused]);
+    communicator.after(Duration::ZERO, tries.clone());
+    let remote = communicator.remote().unwrap();
+    let posted = std::thread::spawn(move || {
+        remote.post(|communicator| {
+            communicator
+                .set_name(communicator.connections()[0].key, &format!("{:?}", communicator.run().is_err()));
+        })
+    });
+    posted.join().unwrap().unwrap();
+    settle(&communicator);
+    assert_log(&log, &[refused]);
+    assert_eq!(communicator.name(id).as_deref(), Some("true"));
+
+    struct OnDrop<F: FnMut(&Communicator)>(F, Communicator);
+    impl<F: FnMut(&Communicator)> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)(&self.1);
+        }
+    }
+    // A destructor may run outside of any turn, too.
+    for inside in [true, false] {
+        let on_drop = OnDrop(tries.clone(), communicator.clone());
+        let timer = communicator.after(LONG, move |_| drop(on_drop));
+        if inside {
+            communicator.after(Duration::ZERO, move |communicator| {
+                communicator.cancel(timer);
+            });
+            settle(&communicator);
+        } else {
+            communicator.cancel(timer);
+        }
+        assert_log(&log, &[refused]);
+    }
+    assert!(communicator.is_alive(id) && communicator.is_set(timer), "all is as it was");
+    // Another communicator is another matter.
+    communicator.after(Duration::ZERO, {
+        let log = log.clone();
+        move |_| {
+            pass(Duration::from_millis(1));
+            log.say("passed");
+        }
+    });
+    settle(&communicator);
+    assert_log(&log, &["passed"]);
+}
 
 #[test]
 fn what_stop_leaves_is_removed_without_a_callback() {

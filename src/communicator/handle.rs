@@ -12,6 +12,7 @@ use super::wall_clock::{self, WallClock};
 use crate::codec::Codec;
 use mio::{Events, Interest, Poll, Registry, Token};
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -57,7 +58,7 @@ pub(super) struct Shared {
     pub(super) turning: Cell<bool>,
     /// Somebody's code runs.
     pub(super) calling: Cell<bool>,
-    pub(super) graveyard: RefCell<Vec<Corpse>>,
+    pub(super) graveyard: RefCell<VecDeque<Corpse>>,
 }
 
 /// What is still inside is dropped piece by piece: two destructors that panic in one go would abort the process.
@@ -504,7 +505,7 @@ impl Communicator {
     pub fn cancel(&self, timer: TimerId) -> bool {
         let cancelled = self.core(|core| core.cancel(timer));
         if let Some(Some(call)) = cancelled {
-            self.0.graveyard.borrow_mut().push(Corpse::Timer(call));
+            self.0.graveyard.borrow_mut().push_back(Corpse::Timer(call));
             self.bury();
             return true;
         }

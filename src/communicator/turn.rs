@@ -253,7 +253,7 @@ impl Communicator {
             core.end_timer(id, call)
         });
         if let Some(call) = over {
-            self.0.graveyard.borrow_mut().push(Corpse::Timer(call));
+            self.0.graveyard.borrow_mut().push_back(Corpse::Timer(call));
             self.bury();
         }
     }
@@ -366,7 +366,7 @@ impl Communicator {
         if let Err(panic) = closed {
             log::error!("a transport panicked when it was closed: {}", text(&panic));
         }
-        self.0.graveyard.borrow_mut().push(Corpse::Driver(driver));
+        self.0.graveyard.borrow_mut().push_back(Corpse::Driver(driver));
         self.bury();
     }
 
@@ -376,7 +376,7 @@ impl Communicator {
             return;
         }
         loop {
-            let corpse = self.0.graveyard.borrow_mut().pop();
+            let corpse = self.0.graveyard.borrow_mut().pop_front();
             let Some(corpse) = corpse else { break };
             if let Err(panic) = catch(|| drop(corpse)) {
                 log::error!("the destructor of a handler panicked: {}", text(&panic));
