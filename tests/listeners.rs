@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{DEADLINE, Log, Peer, assert_log, receive, receive_all, run, settle, turn, unix, until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
     Budget, Communicator, HandlerResult, Incoming, Key, Transport, UnixBind, on_item, unix_stream,
@@ -21,7 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use bed::{DEADLINE, Log, Peer, assert_log, receive, receive_all, run, settle, turn, unix, until};
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
@@ -64,6 +64,30 @@ fn all_are_served(communicator: &Communicator, mut clients: Vec<impl Peer>) {
     assert_eq!(communicator.len(), 1 + clients.len());
     drop(clients);
     until(communicator, || communicator.len() == 1);
+}
+
+#[test]
+fn many_clients_at_once_are_all_accepted() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let address: SocketAddr = address.parse().unwrap();
+        if let Err(error) = TcpListener::bind(address) {
+            println!("{address} can't be used here: {error}");
+            assert!(address.is_ipv6(), "IPv4 must work");
+            continue;
+        }
+        let communicator = Communicator::new().unwrap();
+        let listening = communicator.listen_tcp(address, echo).unwrap();
+        assert_ne!(listening.address().port(), 0);
+        assert_eq!(communicator.name(listening).as_deref(), Some(&*listening.address().to_string()));
+        let clients: Vec<_> =
+            (0..200).map(|_| TcpStream::connect_timeout(&listening.address(), DEADLINE).unwrap()).collect();
+        all_are_served(&communicator, clients);
+    }
+    let (communicator, socket) = (Communicator::new().unwrap(), Socket::new());
+    let listener = communicator.listen_unix(socket.path(), echo).unwrap();
+    assert_eq!(communicator.name(listener).as_deref(), socket.path().to_str());
+    assert_eq!(communicator.connection(listener).unwrap().kind, "unix listener");
+    all_are_served(&communicator, (0..200).map(|_| socket.connect()).collect());
 }
 
 #[test]

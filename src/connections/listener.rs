@@ -16,6 +16,8 @@ const REST_MAX: Duration = Duration::from_secs(2);
 const REST_OVER: u64 = 0;
 /// So many clients in a row may be lost before it rests.
 const LOST_MAX: usize = 64;
+/// So many clients may wait to be accepted, if the system has no lower limit.
+pub(super) const MOST_WAITING: i32 = 4096;
 
 /// Something that accepts streams: a listening socket.
 pub trait Accept: Source + 'static {

@@ -1,11 +1,12 @@
 //! TCP streams.
 
-use super::listener::{Accept, Incoming};
+use super::listener::{Accept, Incoming, MOST_WAITING};
 use super::transport::Transport;
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
+use nix::sys::socket::{Backlog, listen};
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 
@@ -109,7 +110,7 @@ impl Communicator {
     /// Listens on `address`; port 0 is any free one. `accept` is called for each client, usually to
     /// [serve](Incoming::serve) it; one that it does not take is closed, and so is one for which it fails.
     ///
-    /// The address may be used again at once after a program has ended (`SO_REUSEADDR`).
+    /// As many clients may wait to be accepted as the system allows. The address may be used again at once after a program has ended (`SO_REUSEADDR`).
     ///
     /// # Errors
     /// When the address can't be listened on; the error names it.
@@ -120,6 +121,8 @@ impl Communicator {
     ) -> io::Result<Listening> {
         let listener = TcpListener::bind(address)
             .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}")))?;
+        // It was bound with room for 128 waiting clients.
+        listen(&listener, Backlog::new(MOST_WAITING)?)?;
         let address = listener.local_addr()?;
         let key = self.listen(listener, accept)?;
         self.set_name(key, &address.to_string());

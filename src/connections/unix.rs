@@ -1,6 +1,6 @@
 //! Unix stream sockets.
 
-use super::listener::{Accept, Incoming};
+use super::listener::{Accept, Incoming, MOST_WAITING};
 use super::transport::Transport;
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
@@ -126,7 +126,7 @@ pub struct UnixBind {
 impl UnixBind {
     /// With the mode that the process's umask gives, and as many waiting clients as the system allows.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), mode: None, backlog: 4096 }
+        Self { path: path.into(), mode: None, backlog: MOST_WAITING }
     }
 
     /// Sets the mode of the file, exactly, from its first moment on: no one else gets in before.
