@@ -1,0 +1,187 @@
+//! Signals of the system. They reach the whole process, so each test has signals of its own.
+
+mod bed;
+
+use eventdispatcher::{Communicator, Key, Signal};
+use nix::sys::signal::{Signal as Raise, kill, raise};
+use nix::unistd::Pid;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+use bed::{Log, assert_log, run, settle, until};
+
+fn of(signal: Raise) -> Signal {
+    Signal(signal as i32)
+}
+
+/// Writes down what comes.
+#[track_caller]
+fn watch(communicator: &Communicator, log: &Log, name: &'static str, signals: &[Raise]) -> Key {
+    let log = log.clone();
+    let call = move |signal, _: &Communicator| log.say(format!("{name} {signal}"));
+    communicator.signals(signals.iter().copied().map(of), call).unwrap()
+}
+
+#[test]
+fn a_signal_is_called_for_by_its_name() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let key = watch(&communicator, &log, "got", &[Raise::SIGUSR1, Raise::SIGHUP]);
+    let info = communicator.connection(key).unwrap();
+    assert_eq!((info.kind, communicator.len()), ("signals", 1));
+    raise(Raise::SIGUSR1).unwrap();
+    settle(&communicator);
+    raise(Raise::SIGHUP).unwrap();
+    settle(&communicator);
+    // To the process, from another thread, while the loop waits.
+    let sender = thread::spawn(|| kill(Pid::this(), Raise::SIGUSR1));
+    until(&communicator, || log.len() == 3);
+    sender.join().unwrap().unwrap();
+    assert_log(&log, &["got SIGUSR1", "got SIGHUP", "got SIGUSR1"]);
+}
+
+#[test]
+fn many_of_one_may_count_as_one_but_none_is_lost() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    watch(&communicator, &log, "got", &[Raise::SIGURG, Raise::SIGIO]);
+    for _ in 0..1000 {
+        raise(Raise::SIGURG).unwrap();
+        raise(Raise::SIGIO).unwrap();
+    }
+    settle(&communicator);
+    let urgent = log.count("got SIGURG");
+    assert!((1..=1000).contains(&urgent) && log.count("got SIGIO") >= 1, "{:?}", log.all());
+    log.take();
+    settle(&communicator);
+    assert_log(&log, &[]);
+    raise(Raise::SIGURG).unwrap();
+    settle(&communicator);
+    assert_log(&log, &["got SIGURG"]);
+}
+
+#[test]
+fn everybody_who_waits_for_a_signal_gets_it() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let first = watch(&communicator, &log, "first", &[Raise::SIGUSR2]);
+    watch(&communicator, &log, "second", &[Raise::SIGUSR2, Raise::SIGWINCH]);
+    watch(&communicator, &log, "other", &[Raise::SIGWINCH]);
+    // In another loop, too.
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let elsewhere = thread::spawn(move || {
+        let communicator = Communicator::new().unwrap();
+        let log = Log::default();
+        watch(&communicator, &log, "elsewhere", &[Raise::SIGUSR2]);
+        ready.send(()).unwrap();
+        until(&communicator, || log.len() > 0);
+        log.take()
+    });
+    is_ready.recv().unwrap();
+    raise(Raise::SIGUSR2).unwrap();
+    settle(&communicator);
+    let mut found = log.take();
+    found.sort();
+    assert_eq!(found, ["first SIGUSR2", "second SIGUSR2"]);
+    assert_eq!(elsewhere.join().unwrap(), ["elsewhere SIGUSR2"]);
+
+    // Who is gone gets nothing, and the signal does not get its effect back, which would be to end this process.
+    communicator.remove(first);
+    raise(Raise::SIGUSR2).unwrap();
+    settle(&communicator);
+    assert_log(&log, &["second SIGUSR2"]);
+    communicator.close_all();
+    run(&communicator);
+    assert!(communicator.is_empty());
+    raise(Raise::SIGUSR2).unwrap();
+    assert_log(&log, &[]);
+}
+
+#[test]
+fn what_comes_while_it_is_off_is_kept() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let key = watch(&communicator, &log, "got", &[Raise::SIGALRM, Raise::SIGVTALRM]);
+    communicator.enable(key, false);
+    raise(Raise::SIGALRM).unwrap();
+    settle(&communicator);
+    raise(Raise::SIGVTALRM).unwrap();
+    settle(&communicator);
+    assert_log(&log, &[]);
+    communicator.enable(key, true);
+    settle(&communicator);
+    let mut found = log.take();
+    found.sort();
+    assert_eq!(found, ["got SIGALRM", "got SIGVTALRM"]);
+}
+
+#[test]
+fn a_call_may_take_itself_away_or_rest_in_the_middle() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    // One of two that wait is told, and then no more.
+    for rests in [true, false] {
+        let own = Rc::new(Cell::new(None));
+        let key = communicator
+            .signals([of(Raise::SIGQUIT), of(Raise::SIGPROF)], {
+                let (log, own) = (log.clone(), own.clone());
+                move |_, communicator| {
+                    log.say("told");
+                    let own: Key = own.get().unwrap();
+                    if rests {
+                        communicator.enable(own, false)
+                    } else {
+                        communicator.remove(own)
+                    };
+                }
+            })
+            .unwrap();
+        own.set(Some(key));
+        raise(Raise::SIGQUIT).unwrap();
+        raise(Raise::SIGPROF).unwrap();
+        settle(&communicator);
+        assert_log(&log, &["told"]);
+        assert_eq!(communicator.enable(key, true), rests);
+        settle(&communicator);
+        assert_log(&log, if rests { &["told"] } else { &[] });
+        communicator.remove(key);
+    }
+}
+
+#[test]
+fn a_call_that_panics_ends_its_connection_only() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let key = communicator.signals([of(Raise::SIGXCPU)], |_, _| panic!("in a signal, as it should")).unwrap();
+    watch(&communicator, &log, "other", &[Raise::SIGXCPU]);
+    raise(Raise::SIGXCPU).unwrap();
+    settle(&communicator);
+    assert!(!communicator.is_alive(key));
+    assert_log(&log, &["other SIGXCPU"]);
+}
+
+#[test]
+fn a_signal_ends_a_wait() {
+    // As in a daemon: nothing but a signal ends it.
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let call = {
+        let log = log.clone();
+        move |signal, communicator: &Communicator| {
+            log.say(format!("{signal}"));
+            communicator.close_all();
+        }
+    };
+    communicator.signals([Signal::TERM, Signal::INT], call).unwrap();
+    communicator.after(Duration::from_secs(3600), |_| ());
+    let (begun, begins) = std::sync::mpsc::channel();
+    communicator.after(Duration::ZERO, move |_| begun.send(()).unwrap());
+    let sender = thread::spawn(move || {
+        begins.recv().unwrap();
+        kill(Pid::this(), Raise::SIGTERM)
+    });
+    run(&communicator);
+    sender.join().unwrap().unwrap();
+    assert_log(&log, &["SIGTERM"]);
+}
+
+#[test]
+fn signals_have_names() {
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::CHLD, "SIGCHLD"), (Signal(77), "signal 77")] {
+        assert_eq!(signal.to_string(), name);
+    }
+}
