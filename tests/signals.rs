@@ -6,6 +6,7 @@ use eventdispatcher::{Communicator, Key, Signal};
 use nix::sys::signal::{Signal as Raise, kill, raise};
 use nix::unistd::Pid;
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -177,6 +178,28 @@ fn a_signal_ends_a_wait() {
     run(&communicator);
     sender.join().unwrap().unwrap();
     assert_log(&log, &["SIGTERM"]);
+}
+
+#[test]
+fn what_cannot_be_caught_is_an_error_that_names_it() {
+    let communicator = Communicator::new().unwrap();
+    for (signals, name) in [
+        (&[Signal::TERM, of(Raise::SIGKILL)][..], "SIGKILL"),
+        (&[of(Raise::SIGSTOP)], "SIGSTOP"),
+        (&[of(Raise::SIGSEGV)], "SIGSEGV"),
+        (&[of(Raise::SIGFPE)], "SIGFPE"),
+        (&[of(Raise::SIGILL)], "SIGILL"),
+        (&[Signal(0)], "signal 0"),
+        (&[Signal(-1)], "signal -1"),
+        (&[Signal(500)], "signal 500"),
+    ] {
+        let error = communicator.signals(signals.iter().copied(), |_, _| ()).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (ErrorKind::InvalidInput, format!("{name} can't be caught"))
+        );
+    }
+    assert!(communicator.is_empty());
 }
 
 #[test]

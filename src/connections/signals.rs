@@ -7,6 +7,9 @@ use signal_hook_mio::v1_0::Signals;
 use std::fmt;
 use std::io;
 
+/// The largest number of a signal, on Linux.
+const LAST: i32 = 64;
+
 /// A signal of the system, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signal(pub i32);
@@ -51,15 +54,16 @@ impl Communicator {
     /// The signals lose their default effect for good, also after the connection is removed.
     ///
     /// # Errors
-    /// When one of them can't be caught (`SIGKILL`, `SIGSTOP`, those that tell of a fault in the program), or no
-    /// descriptor is left.
+    /// When one of them can't be caught (`SIGKILL`, `SIGSTOP`, those that tell of a fault in the program, numbers that
+    /// stand for none), or no descriptor is left.
     pub fn signals(
         &self,
         signals: impl IntoIterator<Item = Signal>,
         call: impl FnMut(Signal, &Communicator) + 'static,
     ) -> io::Result<Key> {
         let signals: Vec<i32> = signals.into_iter().map(|signal| signal.0).collect();
-        if let Some(&forbidden) = signals.iter().find(|signal| consts::FORBIDDEN.contains(signal)) {
+        let can_be_caught = |signal: &i32| (1..=LAST).contains(signal) && !consts::FORBIDDEN.contains(signal);
+        if let Some(&forbidden) = signals.iter().find(|signal| !can_be_caught(signal)) {
             let text = format!("{} can't be caught", Signal(forbidden));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
