@@ -50,6 +50,32 @@ impl Socket {
     }
 }
 
+#[test]
+fn of_many_that_find_a_stale_file_at_once_one_listens_there() {
+    for _ in 0..20 {
+        let socket = Socket::new();
+        drop(UnixListener::bind(socket.path()).unwrap()); // the file stays
+        let begin = Arc::new(std::sync::Barrier::new(8));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let (begin, path) = (begin.clone(), socket.path());
+                std::thread::spawn(move || {
+                    begin.wait();
+                    UnixBind::new(path).bind()
+                })
+            })
+            .collect();
+        let (bound, refused): (Vec<_>, Vec<_>) =
+            threads.into_iter().map(|thread| thread.join().unwrap()).partition(Result::is_ok);
+        assert_eq!(bound.len(), 1, "{bound:?}");
+        assert!(
+            refused.iter().all(|error| error.as_ref().unwrap_err().kind() == ErrorKind::AddrInUse),
+            "{refused:?}"
+        );
+        socket.connect();
+    }
+}
+
 // ---- those who come -----------------------------------------------------------------------------------------
 
 #[track_caller]

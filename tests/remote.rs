@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{DEADLINE, Log, assert_log, receive, run, settle, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{Communicator, PostError, Remote, on_item, unix_stream};
 use std::io::{Read, Write};
@@ -10,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use bed::{DEADLINE, Log, assert_log, receive, run, settle, turn, unix, until};
 
 const LONG: Duration = Duration::from_secs(3600);
 

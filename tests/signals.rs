@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{Log, assert_log, run, settle, until};
 use eventdispatcher::{Communicator, Key, Signal};
 use nix::sys::signal::{Signal as Raise, kill, raise};
 use nix::unistd::Pid;
@@ -10,7 +11,6 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use bed::{Log, assert_log, run, settle, until};
 
 fn of(signal: Raise) -> Signal {
     Signal(signal as i32)

@@ -7,6 +7,8 @@ use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::event::Source;
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
 use std::fs;
@@ -14,6 +16,11 @@ use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// So often, and with such pauses, a folder that somebody else binds in is tried to be locked.
+const LOCK_TRIES: usize = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 impl Transport for UnixStream {
     fn source(&mut self) -> Option<&mut dyn Source> {
@@ -150,6 +157,8 @@ impl UnixBind {
     /// socket; else as the system says. All name the path.
     pub fn bind(self) -> io::Result<UnixBound> {
         let path = &self.path;
+        // Two that find the same stale file at the same moment must not remove each other's new one.
+        let _lock = lock_folder(path);
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(io::Error::new(
@@ -188,6 +197,22 @@ impl UnixBind {
         listen(&socket, Backlog::new(self.backlog)?)?;
         Ok(UnixListener::from_std(socket.into()))
     }
+}
+
+/// Keeps others that bind in the same folder waiting, until it is dropped. A folder that can't be locked, or that somebody
+/// keeps locked for longer than binding takes, is no reason to fail.
+fn lock_folder(path: &Path) -> Option<Flock<fs::File>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut opened = fs::File::open(folder).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => opened = file,
+            Err(_) => return None,
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    None
 }
 
 /// Whether somebody listens on a socket file.
