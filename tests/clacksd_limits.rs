@@ -27,6 +27,23 @@ const MIB: u64 = 1 << 20;
 // ---- lines ---------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_stranger_may_send_less_than_a_friend() {
+    let mut server = clacksd("<maxline>10000000</maxline>");
+    let long = format!("SET a={}", "x".repeat(100_000));
+    let mut stranger = server.connect().unwrap();
+    line_with(&mut stranger, "Authentication required");
+    stranger.send(format!("{long}\r\n").as_bytes()).unwrap();
+    check_lines(&mut stranger, &["OVERHEAD E line_too_long", "<EOF>"]);
+
+    let mut witness = server.join("witness", "rw").unwrap();
+    witness.send(b"LISTEN a\r\n").unwrap();
+    witness.barrier().unwrap();
+    let mut friend = server.join("friend", "rw").unwrap();
+    friend.send(format!("{long}\r\n").as_bytes()).unwrap();
+    check_lines(&mut witness, &[&long]);
+}
+
+#[test]
 fn a_line_that_is_too_long_ends_its_sender_and_nobody_else() {
     let mut server = clacksd("<maxline>1024</maxline>");
     let mut witness = server.join("witness", "rw").unwrap();

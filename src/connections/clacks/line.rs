@@ -2,6 +2,8 @@
 
 use crate::codec::{Codec, DecodeError, Decoded, EncodeError};
 use memchr::{memchr, memchr2};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// The default for the longest line: 16 MiB.
 pub const MAX_LINE: usize = 16 << 20;
@@ -13,6 +15,8 @@ pub const MAX_LINE: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct ClacksLines {
     max: usize,
+    /// Instead of `max`, where it changes.
+    shared_max: Option<Rc<Cell<usize>>>,
     /// So many bytes of the input hold no LF.
     seen: usize,
     /// What is read up to the next LF belongs to a line that was too long.
@@ -33,13 +37,21 @@ pub enum Line<'a> {
 impl ClacksLines {
     /// With a limit of [`MAX_LINE`].
     pub fn new() -> Self {
-        Self { max: MAX_LINE, seen: 0, skipping: false, clean: Vec::new() }
+        Self { max: MAX_LINE, shared_max: None, seen: 0, skipping: false, clean: Vec::new() }
     }
 
     /// Sets the longest line, in bytes without its end; CRs inside count.
     #[must_use]
     pub fn max(mut self, bytes: usize) -> Self {
         self.max = bytes;
+        self
+    }
+
+    /// Sets a limit as [`max`](Self::max) does, but one that can be changed later, for the lines that are read from then on:
+    /// strangers may be trusted with less than friends.
+    #[must_use]
+    pub fn limited_by(mut self, bytes: Rc<Cell<usize>>) -> Self {
+        self.shared_max = Some(bytes);
         self
     }
 }
@@ -55,6 +67,7 @@ impl Codec for ClacksLines {
     type Out<'a> = &'a [&'a [u8]];
 
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Result<Decoded<Line<'a>>, DecodeError> {
+        let max = self.shared_max.as_ref().map_or(self.max, |max| max.get());
         let unseen = input.get(self.seen..).unwrap_or_default();
         let Some(end) = memchr(b'\n', unseen).map(|at| self.seen + at) else {
             self.seen = input.len();
@@ -63,7 +76,7 @@ impl Codec for ClacksLines {
                 self.seen = 0;
                 return Ok(if input.is_empty() { Decoded::More } else { Decoded::Skip(input.len()) });
             }
-            if input.len() > self.max.saturating_add(1) {
+            if input.len() > max.saturating_add(1) {
                 (self.seen, self.skipping) = (0, true);
                 return Ok(Decoded::Item(Line::TooLong, input.len()));
             }
@@ -76,7 +89,7 @@ impl Codec for ClacksLines {
         }
         let line = &input[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > self.max {
+        if line.len() > max {
             return Ok(Decoded::Item(Line::TooLong, used));
         }
         let line = if memchr(b'\r', line).is_some() {

@@ -8,7 +8,7 @@ use crate::communicator::{
     Timeouts, TimerId,
 };
 use crate::connections::UnixBind;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -17,6 +17,9 @@ use std::time::{Duration, SystemTime};
 /// A list waits when so much is queued for its client, and goes on at [`LIST_GOES_ON`].
 const LIST_WAITS: usize = 256 << 10;
 const LIST_GOES_ON: usize = 64 << 10;
+/// The longest line of a client that has not logged in, in bytes: nothing that counts before is longer, and strangers should
+/// not be able to fill the memory.
+const MAX_LINE_BEFORE_LOGIN: usize = 64 << 10;
 /// The tag of a session's timer.
 const CHECK: u64 = 0;
 
@@ -66,6 +69,8 @@ struct Service {
     /// The times of this turn, and its number.
     now: (Now, u64),
     cleaning: Option<TimerId>,
+    /// When a client has asked the server to stop, by the loop's clock, and the timer for it.
+    shutdown: Option<(Duration, TimerId)>,
     stopping: bool,
     at_end: Option<AtEnd>,
 }
@@ -100,6 +105,7 @@ impl Server {
             listeners: Vec::new(),
             now: (Now::default(), u64::MAX),
             cleaning: None,
+            shutdown: None,
             stopping: false,
             at_end: None,
         })));
@@ -118,8 +124,15 @@ impl Server {
         let path = bound.path().to_string_lossy().into_owned();
         let (server, max_line) = (self.clone(), self.0.borrow().limits.max_line);
         let listener = communicator.listen(bound, move |client| {
-            let session = Session { server: server.clone(), peer: Peer::Unix, client: None };
-            client.serve(ClacksLines::new().max(max_line), session)?;
+            let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
+            let lines = ClacksLines::new().limited_by(limit.clone());
+            let session = Session {
+                server: server.clone(),
+                peer: Peer::Unix,
+                client: None,
+                waits_for_login: Some(limit),
+            };
+            client.serve(lines, session)?;
             Ok(())
         })?;
         communicator.set_name(listener, &path);
@@ -163,7 +176,8 @@ impl Server {
             for listener in service.listeners.drain(..) {
                 communicator.remove(listener);
             }
-            if let Some(timer) = service.cleaning.take() {
+            let timers = service.cleaning.take().into_iter();
+            for timer in timers.chain(service.shutdown.take().map(|(_, timer)| timer)) {
                 communicator.cancel(timer);
             }
             let Service { state, side, .. } = service;
@@ -207,10 +221,24 @@ impl Server {
             (result, service.side.shutdown.take())
         };
         if let Some(after) = shutdown {
-            let server = self.clone();
-            communicator.after(after, move |communicator| server.stop(communicator));
+            self.stop_in(communicator, after);
         }
         result
+    }
+
+    /// Stops in that time, unless an earlier stop is asked for already.
+    fn stop_in(&self, communicator: &Communicator, after: Duration) {
+        let at = communicator.time().saturating_add(after);
+        let asked = self.0.borrow().shutdown;
+        if asked.is_some_and(|(asked, _)| asked <= at) {
+            return;
+        }
+        if let Some((_, timer)) = asked {
+            communicator.cancel(timer);
+        }
+        let server = self.clone();
+        let timer = communicator.after(after, move |communicator| server.stop(communicator));
+        self.0.borrow_mut().shutdown = Some((at, timer));
     }
 }
 
@@ -239,6 +267,8 @@ struct Session {
     peer: Peer,
     /// None until it is connected, and when it was turned away.
     client: Option<ClientIndex>,
+    /// Until it has logged in: what holds the limit of its lines.
+    waits_for_login: Option<Rc<Cell<usize>>>,
 }
 
 impl Session {
@@ -250,6 +280,16 @@ impl Session {
         });
         if let Some(after) = again {
             cx.after(after, CHECK);
+        }
+    }
+
+    /// Once it has logged in, its lines may be as long as the server allows.
+    fn trust(&mut self, client: ClientIndex) {
+        let service = self.server.0.borrow();
+        if service.state.is_logged_in(client)
+            && let Some(limit) = self.waits_for_login.take()
+        {
+            limit.set(service.limits.max_line);
         }
     }
 
@@ -299,6 +339,9 @@ impl Handler<ClacksLines> for Session {
         match line {
             Line::Line(line) => {
                 let flow = self.server.with(cx, |state, now, out| state.line(client, line, now, out));
+                if self.waits_for_login.is_some() {
+                    self.trust(client);
+                }
                 self.follow(flow, cx);
                 Ok(())
             }

@@ -106,6 +106,11 @@ impl<K: Copy + Eq> State<K> {
         &mut self.store
     }
 
+    /// Whether a client has logged in.
+    pub fn is_logged_in(&self, client: ClientIndex) -> bool {
+        self.sessions.find(client).is_some_and(|slot| self.sessions.has(slot, Role::Member))
+    }
+
     /// How many clients there are, with those that are closing.
     pub fn clients(&self) -> usize {
         self.sessions.len()
