@@ -564,6 +564,18 @@ fn help_and_version_are_told() {
     for word in ["[CONFIG.xml]", "--check", "--socket", "--user", "--log-level", "Exit status", "SIGTERM"] {
         assert!(ended.stdout.contains(word), "{word} is not in {}", ended.stdout);
     }
+    for (page, word) in [
+        ("man", ".TH clacksd"),
+        ("bash", "_clacksd"),
+        ("zsh", "#compdef clacksd"),
+        ("fish", "complete -c clacksd"),
+    ] {
+        let ended = run(folder.path(), &["--print", page]);
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+        for word in [word, "log", "socket"] {
+            assert!(ended.stdout.contains(word), "{word} is not in {}", ended.stdout);
+        }
+    }
     assert!(!folder.path().join("clacks").exists());
 }
 

@@ -303,7 +303,7 @@ impl Communicator {
         if let (true, Err(error)) = (lingering, &wrote.result)
             && !out.is_empty()
         {
-            log::info!("connection {key}: {} bytes were lost: {error}", out.len());
+            log::debug!("connection {key}: {} bytes were lost: {error}", out.len());
         }
         if let Some(driver) = self.core(|core| core.end_write(key, driver, out, wrote)) {
             self.discard(driver, true);

@@ -12,8 +12,17 @@ use std::path::PathBuf;
     name = "clacksd",
     version,
     max_term_width = 100,
-    after_help = "Exit status: 0 after an orderly end, 1 if it could not start, 2 for a wrong command line.\n\
-                  SIGTERM, SIGINT and SIGHUP end it in order; a second one ends it at once."
+    after_long_help = "\
+Signals:
+  SIGTERM, SIGINT, SIGHUP  end it in order; one more ends it at once
+
+Exit status:
+  0  after an orderly end
+  1  it could not start, or the configuration has errors
+  2  a wrong command line
+
+Environment:
+  CLACKSD_LOG  what is logged, more exactly than --log-level can say, in the syntax of RUST_LOG"
 )]
 pub(crate) struct Arguments {
     /// The configuration: an XML file of the reference server. It is looked for in the folders of PC_CONFIG_PATHS if
@@ -34,9 +43,22 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME:PASSWORD-FILE", value_parser = user)]
     pub(crate) user: Option<(String, PathBuf)>,
 
+    /// Print the manual page, or the completions for a shell, and end
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) print: Option<Page>,
+
     /// How much is logged, on standard error
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
     pub(crate) log_level: LogLevel,
+}
+
+/// What can be printed about the program.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Page {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

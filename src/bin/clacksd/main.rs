@@ -3,45 +3,57 @@
 mod arguments;
 mod plan;
 mod serve;
+#[path = "../shared/mod.rs"]
+mod shared;
 
-use arguments::Arguments;
-use clap::Parser;
+use arguments::{Arguments, Page};
+use clap::CommandFactory;
 use plan::Plan;
+use shared::exit::{Exit, complain};
+use shared::{arguments::parse, logging, pages};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    env_logger::Builder::new()
-        .filter_level(arguments.log_level.into())
-        .format_target(false)
-        .target(env_logger::Target::Stderr)
-        .init();
-    let plan = match Plan::of(&arguments) {
-        Ok(plan) => plan,
-        Err(text) => return fail(&text),
+    let arguments = match parse::<Arguments>("clacksd") {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
     };
-    say(io::stderr(), &plan.warnings);
-    if arguments.check {
-        say(io::stdout(), &format!("clacksd: {}: can be used\n", plan.source));
-        return ExitCode::SUCCESS;
-    }
-    match serve::serve(&plan) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => fail(&text),
+    logging::start("CLACKSD_LOG", arguments.log_level.into());
+    match run(&arguments) {
+        Ok(()) => Exit::Success.into(),
+        Err(text) => {
+            for line in text.lines() {
+                complain("clacksd", line.strip_prefix("clacksd: ").unwrap_or(line));
+            }
+            Exit::Failed.into()
+        }
     }
 }
 
-/// Says why nothing came of it: each line with the program's name in front.
-fn fail(text: &str) -> ExitCode {
-    for line in text.lines() {
-        let name = if line.starts_with("clacksd: ") { "" } else { "clacksd: " };
-        say(io::stderr(), &format!("{name}{line}\n"));
+/// # Errors
+/// What is wrong, a line each.
+fn run(arguments: &Arguments) -> Result<(), String> {
+    if let Some(page) = arguments.print {
+        let text = match page {
+            Page::Man => pages::manual(Arguments::command(), None).map_err(|error| error.to_string())?,
+            Page::Bash => pages::completions(Arguments::command(), pages::Shell::Bash),
+            Page::Zsh => pages::completions(Arguments::command(), pages::Shell::Zsh),
+            Page::Fish => pages::completions(Arguments::command(), pages::Shell::Fish),
+        };
+        say(io::stdout(), &text);
+        return Ok(());
     }
-    ExitCode::FAILURE
+    let plan = Plan::of(arguments)?;
+    say(io::stderr(), plan.warnings.as_bytes());
+    if arguments.check {
+        say(io::stdout(), format!("clacksd: {}: can be used\n", plan.source).as_bytes());
+        return Ok(());
+    }
+    serve::serve(&plan)
 }
 
 /// Writes what a user may want to know. That nobody is there to read it is no reason to fail.
-fn say(mut to: impl Write, text: &str) {
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+fn say(mut to: impl Write, text: &[u8]) {
+    let _ = to.write_all(text).and_then(|()| to.flush());
 }

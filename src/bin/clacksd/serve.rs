@@ -88,7 +88,7 @@ fn announce(plan: &Plan) {
     if let Some(hint) = &plan.hint {
         text.push_str(&format!("clacksd: try: {hint}\n"));
     }
-    say(io::stdout(), &text);
+    say(io::stdout(), text.as_bytes());
 }
 
 /// As many descriptors as this process may have, for as many clients as there may be.
