@@ -1,4 +1,4 @@
-//! What the loop costs when nothing happens and what it leaves behind.
+//! What the loop costs when nothing happens, what it leaves behind, and how another loop waits for it.
 
 mod bed;
 
@@ -246,4 +246,28 @@ fn connections_that_come_and_go_leave_no_descriptors() {
     }
     until(&communicator, || communicator.is_empty());
     assert_eq!(descriptors().len(), before);
+}
+
+// ---- inside another loop --------------------------------------------------------------------------------
+
+#[test]
+fn a_hint_says_how_long_another_loop_may_wait() {
+    let _alone = alone();
+    let communicator = Communicator::new().unwrap();
+    assert_eq!(communicator.wait_hint(), None);
+    let timer = communicator.after(LONG, |_| ());
+    let hint = communicator.wait_hint().unwrap();
+    assert!(hint <= LONG && hint > LONG / 2, "{hint:?}");
+    let sooner = communicator.after(Duration::from_secs(60), |_| ());
+    assert!(communicator.wait_hint().unwrap() <= Duration::from_secs(60));
+    communicator.cancel(sooner);
+    assert!(communicator.wait_hint().unwrap() > LONG / 2);
+    communicator.cancel(timer);
+    let (id, _peer) = unix(&communicator, Lines::new(), on_item::<Lines, _>(|_, _| Ok(())));
+    assert_eq!(communicator.wait_hint(), Some(Duration::ZERO), "it was added");
+    settle(&communicator);
+    communicator.send(id, "x").unwrap();
+    assert_eq!(communicator.wait_hint(), Some(Duration::ZERO), "there is something to write");
+    settle(&communicator);
+    assert_eq!(communicator.wait_hint(), None);
 }

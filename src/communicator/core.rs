@@ -372,6 +372,8 @@ impl<D, F> Core<D, F> {
             if !slot.out.is_empty() || slot.finishing {
                 self.make_dirty(key);
             }
+            // The limit for connecting must not wake an idle loop.
+            self.unguard(key);
             self.guard(key);
             self.make_ready(key, Ready::default()); // what had to wait for this
         }
@@ -652,6 +654,12 @@ impl<D, F> Core<D, F> {
                     slot.guard = Some((handle, first));
                 }
             }
+        }
+    }
+
+    fn unguard(&mut self, key: Key) {
+        if let Some((handle, _)) = self.any(key).and_then(|slot| slot.guard.take()) {
+            self.timers.remove(handle);
         }
     }
 
