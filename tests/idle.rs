@@ -4,17 +4,20 @@ mod bed;
 
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, on_item};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use bed::{receive, run, settle, tcp, unix, until};
+use bed::{DEADLINE, Log, assert_log, receive, run, settle, tcp, turn, unix, until};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -249,6 +252,83 @@ fn connections_that_come_and_go_leave_no_descriptors() {
 }
 
 // ---- inside another loop --------------------------------------------------------------------------------
+
+/// Another loop that watches the communicator's descriptor and does nothing else.
+struct Outer {
+    poll: Poll,
+    events: Events,
+    communicator: Communicator,
+}
+
+impl Outer {
+    fn new(communicator: &Communicator) -> Self {
+        let poll = Poll::new().unwrap();
+        let descriptor = communicator.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE).unwrap();
+        Self { poll, events: Events::with_capacity(8), communicator: communicator.clone() }
+    }
+
+    /// As the documentation says: waits for the descriptor and the hint alone.
+    #[track_caller]
+    fn until(&mut self, mut done: impl FnMut() -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !done() {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "nobody said that there is something to do");
+            let wait = self.communicator.wait_hint().map_or(left, |hint| hint.min(left));
+            self.poll.poll(&mut self.events, Some(wait)).unwrap();
+            turn(&self.communicator);
+        }
+    }
+}
+
+#[test]
+fn another_loop_is_told_when_there_is_something_to_do() {
+    let _alone = alone();
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let mut outer = Outer::new(&communicator);
+    let (id, mut peer) = unix(&communicator, Lines::new(), log.probe(""));
+    outer.until(|| log.has("connected"));
+    let mut sender = peer.try_clone().unwrap();
+    let sends = thread::spawn(move || sender.write_all(b"input\n"));
+    outer.until(|| log.has("\"input\""));
+    sends.join().unwrap().unwrap();
+
+    let says = |what: &'static str| {
+        let log = log.clone();
+        move |_: &Communicator| log.say(what)
+    };
+    communicator.after(Duration::from_millis(10), says("timer"));
+    outer.until(|| log.has("timer"));
+    let date = SystemTime::now() + Duration::from_millis(10);
+    let next = says("second date");
+    let first = says("first date");
+    communicator
+        .at(date, move |communicator| {
+            first(communicator);
+            communicator.at(SystemTime::now() + Duration::from_millis(10), next).unwrap();
+        })
+        .unwrap();
+    communicator.at(SystemTime::now() + LONG, |_| ()).unwrap();
+    outer.until(|| log.has("second date"));
+
+    let remote = communicator.remote().unwrap();
+    let posts = thread::spawn(move || remote.send(id, "posted"));
+    outer.until(|| communicator.connection(id).unwrap().bytes_out == 7);
+    posts.join().unwrap().unwrap();
+
+    // Output that had to wait until it is read, and output of nobody's turn.
+    communicator.send(id, &"x".repeat(1_000_000)).unwrap();
+    let reads = thread::spawn(move || {
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).map(|_| got.len())
+    });
+    outer.until(|| communicator.queued_bytes(id) == 0);
+    communicator.close(id);
+    outer.until(|| log.has("closed: Local"));
+    assert_eq!(reads.join().unwrap().unwrap(), 7 + 1_000_001);
+    assert_log(&log, &["connected", "\"input\"", "timer", "first date", "second date", "closed: Local"]);
+}
 
 #[test]
 fn a_hint_says_how_long_another_loop_may_wait() {

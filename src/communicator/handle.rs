@@ -491,7 +491,12 @@ impl Communicator {
                 call(communicator);
             }
         });
-        Ok(self.core(|core| core.add_date(wall_clock::nanos(date), call)))
+        let timer = self.core(|core| core.add_date(wall_clock::nanos(date), call));
+        if let Err(error) = self.arm_wall_clock() {
+            self.cancel(timer);
+            return Err(error);
+        }
+        Ok(timer)
     }
 
     /// Calls [`Handler::timeout`](crate::Handler::timeout) of a connection with [`Timeout::Timer`](crate::Timeout::Timer)`(tag)`,

@@ -87,14 +87,21 @@ impl Communicator {
             }
         }
         self.write_all();
-        Ok(())
+        // Another loop may wait for the descriptor before it calls the next turn.
+        self.arm_wall_clock()
+    }
+
+    /// Sees to it that the next date wakes the poll.
+    pub(super) fn arm_wall_clock(&self) -> io::Result<()> {
+        match &mut *self.0.wall.borrow_mut() {
+            Some(wall) => wall.wake_at(self.core(|core| core.next_date())),
+            None => Ok(()),
+        }
     }
 
     /// Waits, and notes what has become ready.
     fn wait(&self, most: Option<Duration>) -> io::Result<()> {
-        if let Some(wall) = &mut *self.0.wall.borrow_mut() {
-            wall.wake_at(self.core(|core| core.next_date()))?;
-        }
+        self.arm_wall_clock()?;
         let wait = match (self.wait_hint(), most) {
             (Some(hint), Some(most)) => Some(hint.min(most)),
             (hint, most) => hint.or(most),
