@@ -4,7 +4,7 @@ mod bed;
 
 use bed::{Log, assert_log, pass, receive, run, settle, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
-use eventdispatcher::{Communicator, Id, Limits, Timeout, Timeouts, TimerId};
+use eventdispatcher::{Communicator, Id, Timeout, Timeouts, TimerId};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -99,7 +99,8 @@ fn a_late_call_does_not_move_the_grid_and_missed_ones_are_skipped() {
     let timer = communicator.every(period, says(&log, "tick"));
     let made_before = Instant::now();
     turn(&communicator);
-    assert_log(&log, &[]);
+    assert!(log.len() == 0 || made_after.elapsed() >= period, "too early");
+    log.take();
     for late in [ms(30), ms(45), ms(110)] {
         pass(late);
         turn(&communicator);
@@ -109,6 +110,9 @@ fn a_late_call_does_not_move_the_grid_and_missed_ones_are_skipped() {
         let hint = communicator.wait_hint().unwrap();
         let due = (before + hint, Instant::now() + hint);
         assert!(hint <= period);
+        if hint.is_zero() {
+            continue; // it is due again: this thread had to wait
+        }
         let mut grid = (made_after, made_before);
         while grid.1 < due.0 {
             grid = (grid.0 + period, grid.1 + period);
@@ -254,22 +258,26 @@ fn a_timer_that_panics_is_over_and_the_loop_goes_on() {
 fn a_connections_own_timers_carry_their_tags_and_go_with_it() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
     let probe = |name| {
-        log.probe::<Lines>(name).on_connected(|cx| cx.after(ms(2), 7).map(|_| ()).ok_or("gone".into()))
+        log.probe::<Lines>(name).on_connected(|cx| cx.after(ms(1), 6).map(|_| ()).ok_or("gone".into()))
     };
     let (kept, _peer) = unix(&communicator, Lines::new(), probe("kept"));
-    let (removed, _peer) = unix(&communicator, Lines::new(), probe("removed"));
-    let (closed, _peer) = unix(&communicator, Lines::new(), probe("closed"));
-    let cancelled = communicator.timer(kept, ms(3), 8).unwrap();
-    assert!(communicator.timer(kept, ms(3), 7).is_some() && communicator.timer(removed, ms(1), 9).is_some());
+    until(&communicator, || log.len() == 2);
+    assert_log(&log, &["kept connected", "kept Timer(6)"]);
+    let (removed, _peer) = unix(&communicator, Lines::new(), log.probe("removed"));
+    let (closed, _peer) = unix(&communicator, Lines::new(), log.probe("closed"));
     settle(&communicator);
     log.take();
 
+    let timer = |id, tag| communicator.timer(id, ms(1), tag).unwrap();
+    let (_, cancelled, _) = (timer(kept, 7), timer(kept, 8), timer(kept, 7));
+    timer(removed, 9);
+    timer(closed, 9);
     assert!(communicator.is_set(cancelled) && communicator.cancel(cancelled));
     assert!(!communicator.is_set(cancelled) && !communicator.cancel(cancelled));
     communicator.remove(removed);
     communicator.close(closed);
     assert_eq!((communicator.timer(removed, ms(0), 1), communicator.timer(closed, ms(0), 1)), (None, None));
-    pass(ms(5));
+    pass(ms(3));
     settle(&communicator);
     assert_log(&log, &["closed closed: Local", "kept Timer(7)", "kept Timer(7)"]);
     communicator.timer(kept, ms(60_000), 1);
@@ -307,19 +315,12 @@ fn a_connections_timer_that_is_due_can_still_be_cancelled() {
     }
 }
 
-/// A connection with `timeouts` whose handler stays whatever is over; it ends the third time.
-fn patient(communicator: &Communicator, log: &Log, timeouts: Timeouts) -> (Id<Raw>, UnixStream) {
-    let mut times = 0;
-    let probe = log.probe("").quiet().on_timeout(move |_, cx| {
-        times += 1;
-        if times == 3 {
-            cx.close();
-        }
-        Ok(())
-    });
-    let (id, peer) = unix(communicator, Raw, probe);
-    communicator.set_timeouts(id, Timeouts { linger: ms(1), ..timeouts });
-    (id, peer)
+/// A connection whose handler stays whatever is over; established, the log empty.
+fn patient(communicator: &Communicator, log: &Log) -> (Id<Raw>, UnixStream) {
+    let made = unix(communicator, Raw, log.probe("").quiet().on_timeout(|_, _| Ok(())));
+    settle(communicator);
+    log.take();
+    made
 }
 
 #[test]
@@ -332,7 +333,16 @@ fn a_timeout_repeats_until_the_connection_ends() {
     ] {
         let (communicator, log) = (Communicator::new().unwrap(), Log::default());
         let begun = Instant::now();
-        let (id, _peer) = patient(&communicator, &log, timeouts);
+        let mut times = 0;
+        let probe = log.probe("").on_timeout(move |_, cx| {
+            times += 1;
+            if times == 3 {
+                cx.close();
+            }
+            Ok(())
+        });
+        let (id, _peer) = unix(&communicator, Raw, probe);
+        communicator.set_timeouts(id, Timeouts { linger: ms(1), ..timeouts });
         if name == "Stalled" {
             communicator.send(id, &[0; 500_000]).unwrap();
         }
@@ -439,10 +449,9 @@ fn what_happens_resets_the_timeouts() {
 #[test]
 fn reading_is_no_writing_and_writing_no_reading() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
-    let timeouts = Timeouts { read: Some(ms(20)), write: Some(ms(20)), ..Timeouts::default() };
-    let (id, mut peer) = patient(&communicator, &log, timeouts);
-    settle(&communicator);
-    log.take();
+    let (id, mut peer) = patient(&communicator, &log);
+    let limit = Some(ms(20));
+    communicator.set_timeouts(id, Timeouts { read: limit, write: limit, ..Timeouts::default() });
     pass(ms(25));
     peer.write_all(b"x").unwrap();
     turn(&communicator);
@@ -453,23 +462,29 @@ fn reading_is_no_writing_and_writing_no_reading() {
     turn(&communicator);
     // What came in the very turn is in time; what is only written at its end is not.
     assert_log(&log, &["Write"]);
+    pass(ms(25));
+    communicator.set_timeouts(id, Timeouts { idle: limit, ..Timeouts::default() });
+    peer.write_all(b"x").unwrap();
+    turn(&communicator);
+    assert_log(&log, &[]);
+    pass(ms(25));
+    turn(&communicator);
+    assert_log(&log, &["Idle"]);
 }
 
 #[test]
 fn nothing_stalls_without_output() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
-    let timeouts = Timeouts { stalled: Some(ms(5)), ..Timeouts::default() };
-    let (id, mut peer) = patient(&communicator, &log, timeouts);
-    settle(&communicator);
+    let (id, mut peer) = patient(&communicator, &log);
+    communicator.set_timeouts(id, Timeouts { stalled: Some(ms(5)), ..Timeouts::default() });
     pass(ms(10));
     settle(&communicator);
     communicator.send(id, &[0; 1000]).unwrap();
     settle(&communicator);
     pass(ms(10));
     settle(&communicator);
-    assert_log(&log, &["connected"]);
+    assert_log(&log, &[]);
     communicator.send(id, &[0; 500_000]).unwrap();
-    settle(&communicator);
     pass(ms(10));
     turn(&communicator);
     assert_log(&log, &["Stalled"]);
@@ -483,9 +498,7 @@ fn nothing_stalls_without_output() {
 #[test]
 fn a_deadline_comes_once_whatever_happens_until_then() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
-    let (id, mut peer) = patient(&communicator, &log, Timeouts::default());
-    settle(&communicator);
-    log.take();
+    let (id, mut peer) = patient(&communicator, &log);
     communicator.set_deadline(id, Some(Instant::now() + ms(20)));
     for _ in 0..3 {
         peer.write_all(b"x").unwrap();
@@ -513,11 +526,9 @@ fn a_deadline_comes_once_whatever_happens_until_then() {
 #[test]
 fn timeouts_that_are_set_later_count_from_what_happened_last() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
-    let (id, _peer) = patient(&communicator, &log, Timeouts::default());
-    settle(&communicator);
-    log.take();
+    let (id, _peer) = patient(&communicator, &log);
     pass(ms(20));
-    let set = |read| communicator.set_timeouts(id, Timeouts { read, linger: ms(1), ..Timeouts::default() });
+    let set = |read| communicator.set_timeouts(id, Timeouts { read, ..Timeouts::default() });
     set(Some(ms(10)));
     turn(&communicator);
     assert_log(&log, &["Read"]);
@@ -537,22 +548,21 @@ fn timeouts_that_are_set_later_count_from_what_happened_last() {
 #[test]
 fn times_that_are_over_wait_while_a_connection_is_off() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
-    let timeouts = Timeouts { read: Some(ms(5)), idle: Some(ms(5)), ..Timeouts::default() };
-    let (id, _peer) = patient(&communicator, &log, timeouts);
-    communicator.set_limits(id, Limits { high_water: 1, ..Limits::default() });
-    settle(&communicator);
-    log.take();
+    let (id, _peer) = patient(&communicator, &log);
     communicator.enable(id, false);
+    let limit = Some(ms(5));
+    communicator.set_timeouts(id, Timeouts { read: limit, idle: limit, ..Timeouts::default() });
     communicator.timer(id, ms(3), 1);
     for _ in 0..3 {
         pass(ms(10));
         settle(&communicator);
     }
     assert_log(&log, &[]);
+    communicator.set_timeouts(id, Timeouts::default());
     communicator.enable(id, true);
-    turn(&communicator);
+    settle(&communicator);
     // Each once, however long it was.
-    assert_log(&log, &["Read", "Idle", "Timer(1)", "closed: Local"]);
+    assert_log(&log, &["Read", "Idle", "Timer(1)"]);
 }
 
 #[test]
