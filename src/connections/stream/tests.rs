@@ -725,3 +725,47 @@ fn what_names_the_receivers_of_a_broadcast_may_use_the_loop() {
         assert!(far.text() == if n == 3 { "" } else { expected.as_str() }, "receiver {n}");
     }
 }
+
+#[test]
+fn a_handler_that_answers_with_much_in_one_turn_does_not_pile_it_up() {
+    let long = "x".repeat(100 << 10);
+    let stage = open(move |event, cx| if event == "more" { Ok(cx.reply(&long)?) } else { Ok(()) });
+    let Stage { communicator, id, far, .. } = &stage;
+    communicator.set_limits(*id, Limits { output: 300 << 10, ..Limits::default() });
+    stage.send(&"more\n".repeat(20));
+    communicator.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(far.state().output.len(), 20 * ((100 << 10) + 1));
+    assert!(communicator.is_alive(*id));
+}
+
+#[test]
+fn a_handler_is_let_go_when_it_was_told_of_the_end_though_the_connection_lingers() {
+    let kept = Rc::new(());
+    let held = kept.clone();
+    let stage = open(move |_, _| {
+        let _ = &held;
+        Ok(())
+    });
+    let Stage { communicator, id, far, .. } = &stage;
+    far.state().room = 0;
+    communicator.send(*id, "waits").unwrap();
+    communicator.close(*id);
+    stage.settle();
+    assert_eq!((Rc::strong_count(&kept), communicator.len()), (1, 1));
+    far.take(communicator, *id, 100);
+    stage.settle();
+    assert!(stage.gone());
+}
+
+#[test]
+fn lingering_has_an_end() {
+    let stage = open(ok);
+    let Stage { communicator, id, far, .. } = &stage;
+    far.state().room = 3;
+    communicator.send(*id, "never taken").unwrap();
+    communicator.set_timeouts(*id, Timeouts { linger: Duration::from_millis(1), ..Timeouts::default() });
+    communicator.close(*id);
+    communicator.run().unwrap();
+    assert!(stage.gone());
+    assert_eq!(far.text(), "nev");
+}
