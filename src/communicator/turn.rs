@@ -112,19 +112,18 @@ impl Communicator {
             polled => polled?,
         }
         let now = self.clock();
-        self.core(|core| core.expire(now));
-        let dates = self.0.wall.borrow_mut().as_mut().is_some_and(|wall| {
-            let woken = events.iter().any(|event| event.token() == WALL);
-            if woken {
+        let date = match &mut *self.0.wall.borrow_mut() {
+            Some(wall) if events.iter().any(|event| event.token() == WALL) => {
                 wall.woken();
+                Some(wall_clock::nanos(SystemTime::now()))
             }
-            woken
-        });
-        if dates {
-            let wall = wall_clock::nanos(SystemTime::now());
-            self.core(|core| core.expire_dates(wall));
-        }
+            _ => None,
+        };
         self.core(|core| {
+            core.expire(now);
+            if let Some(date) = date {
+                core.expire_dates(date);
+            }
             for event in events.iter() {
                 match event.token() {
                     WAKER | WALL => {}
@@ -435,6 +434,8 @@ mod tests {
     use crate::communicator::{Closed, Cx, Handler, HandlerResult, communicator};
     use crate::unix_pair;
     use std::cell::{Cell, RefCell};
+    use std::io::Write;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::rc::Rc;
 
     /// Does something when it is dropped.
@@ -600,6 +601,44 @@ mod tests {
         });
         communicator.run().unwrap();
         assert_eq!(*order.borrow(), ["removed", "dropped"]);
+    }
+
+    /// Waits until the descriptor of the loop says that there is something to do, as another loop would.
+    fn until_readable(communicator: &Communicator) {
+        let mut poll = mio::Poll::new().unwrap();
+        let fd = communicator.as_fd().as_raw_fd();
+        let source = &mut mio::unix::SourceFd(&fd);
+        poll.registry().register(source, mio::Token(0), mio::Interest::READABLE).unwrap();
+        poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
+    }
+
+    #[test]
+    fn timers_and_dates_come_before_connections() {
+        let communicator = Communicator::new().unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let note = |what| {
+            let order = order.clone();
+            move |communicator: &Communicator| {
+                order.borrow_mut().push(what);
+                communicator.stop();
+            }
+        };
+        let (ours, theirs) = unix_pair().unwrap();
+        let noted = note("line");
+        let handler = crate::on_item::<Lines, _>(move |_, cx| {
+            noted(cx);
+            Ok(())
+        });
+        communicator.stream(ours, Lines::new(), handler).unwrap();
+        communicator.turn(Some(Duration::ZERO)).unwrap();
+        communicator.at(SystemTime::UNIX_EPOCH, note("date")).unwrap();
+        let date = communicator.core(|core| core.next_date());
+        communicator.0.wall.borrow_mut().as_mut().unwrap().wake_at(date).unwrap();
+        until_readable(&communicator);
+        (&theirs).write_all(b"x\n").unwrap();
+        communicator.after(Duration::ZERO, note("timer"));
+        communicator.run().unwrap();
+        assert_eq!(*order.borrow(), ["timer", "date", "line"]);
     }
 
     #[test]
