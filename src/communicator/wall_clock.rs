@@ -2,6 +2,7 @@
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
@@ -27,13 +28,18 @@ impl WallClock {
         if self.set_to == date {
             return Ok(());
         }
-        match date {
+        let set = match date {
             // A zero would switch the timer off.
             Some(date) => self.timer.set(
                 Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(date.max(1)))),
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET,
-            )?,
-            None => self.timer.unset()?,
+            ),
+            None => self.timer.unset(),
+        };
+        match set {
+            // The clock was set since the last time: the system says so, and has set the timer all the same.
+            Ok(()) | Err(Errno::ECANCELED) => {}
+            Err(error) => return Err(error.into()),
         }
         self.set_to = date;
         Ok(())
