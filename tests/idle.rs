@@ -2,6 +2,7 @@
 
 mod bed;
 
+use bed::{DEADLINE, Log, assert_log, receive, run, settle, tcp, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, on_item};
 use mio::unix::SourceFd;
@@ -17,7 +18,6 @@ use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use bed::{DEADLINE, Log, assert_log, receive, run, settle, tcp, turn, unix, until};
 
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -14,6 +14,8 @@ const MOST_SPARES: usize = 64;
 pub(crate) const SHARE_FROM: usize = 16 << 10;
 /// As many pieces go into one system call.
 const PIECES: usize = 32;
+/// A call that is interrupted so often in a row has to wait for the poll.
+const INTERRUPTIONS: usize = 100;
 
 /// First in, first out. Most of the time it is one plain buffer; pieces that are shared with other
 /// queues (a large value for many listeners) stand in front of it with what was queued before them.
@@ -107,6 +109,7 @@ impl OutQueue {
     /// Writes until the other side takes no more, nothing is left, or `budget` bytes are gone.
     pub(crate) fn write_to(&mut self, to: &mut impl Write, budget: usize) -> io::Result<Written> {
         let mut written = Written::default();
+        let mut interrupted = 0;
         while self.len > 0 && written.bytes < budget {
             let most = budget - written.bytes;
             let taken = if self.pieces.is_empty() {
@@ -118,14 +121,17 @@ impl OutQueue {
             match taken {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(taken) => {
+                    interrupted = 0;
                     written.bytes += taken;
                     self.advance(taken);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::Interrupted && interrupted < INTERRUPTIONS => {
+                    interrupted += 1;
+                }
+                Err(error) if is_for_later(&error) => {
                     written.blocked = true;
                     return Ok(written);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -133,11 +139,13 @@ impl OutQueue {
         loop {
             match to.flush() {
                 Ok(()) => return Ok(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::Interrupted && interrupted < INTERRUPTIONS => {
+                    interrupted += 1;
+                }
+                Err(error) if is_for_later(&error) => {
                     written.blocked = true;
                     return Ok(written);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -194,6 +202,10 @@ impl OutQueue {
             spares.give(std::mem::take(&mut self.tail));
         }
     }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]
@@ -259,6 +271,25 @@ mod tests {
             let written = queue.write_to(&mut io::sink(), 700_000).unwrap();
             assert_eq!((written.bytes, written.blocked), (700_000, false));
             assert_eq!(queue.len(), all - n * 700_000);
+        }
+    }
+
+    #[test]
+    fn a_write_that_is_always_interrupted_waits_for_the_poll() {
+        struct Interrupted(bool);
+        impl Write for Interrupted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.0 { Err(ErrorKind::Interrupted.into()) } else { Ok(bytes.len()) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(ErrorKind::Interrupted.into())
+            }
+        }
+        for (in_write, bytes) in [(true, 0), (false, 5)] {
+            let (mut queue, mut spares) = (OutQueue::default(), Spares::default());
+            queue.push(b"bytes", &mut spares);
+            let written = queue.write_to(&mut Interrupted(in_write), 100).unwrap();
+            assert_eq!(written, Written { bytes, blocked: true });
         }
     }
 
