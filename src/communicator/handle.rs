@@ -228,6 +228,7 @@ impl Communicator {
     /// timeouts wait; what happens is kept and comes when it is on again. Queued output is written all the same.
     /// `false`: there was none.
     pub fn enable(&self, key: impl Into<Key>, on: bool) -> bool {
+        self.look_at_the_clock();
         self.core(|core| core.set_enabled(key.into(), on))
     }
 
@@ -506,7 +507,8 @@ impl Communicator {
         self.core(|core| core.add_tagged(key.into(), at, tag))
     }
 
-    /// Cancels a timer, its own one included. `false`: there was none.
+    /// Cancels a timer, its own one included. It is not called any more, even if it is due in this very turn.
+    /// `false`: there was none.
     pub fn cancel(&self, timer: TimerId) -> bool {
         let cancelled = self.core(|core| core.cancel(timer));
         if let Some(Some(call)) = cancelled {

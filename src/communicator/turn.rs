@@ -288,6 +288,7 @@ impl Communicator {
     /// Writes what one connection has queued, as far as the other side takes it.
     pub(super) fn write(&self, key: Key) {
         let Some(mut writing) = self.core(|core| core.begin_write(key)) else { return };
+        self.look_at_the_clock();
         // A transport is somebody's code, too; and another callback may run, in which this was sent.
         let called = self.0.calling.replace(true);
         let wrote = catch(|| self.try_to_write(key, &mut writing));
@@ -323,6 +324,14 @@ impl Communicator {
             self.core(|core| core.make_ready(key, Ready::INPUT));
         }
         self.bury();
+    }
+
+    /// Between two turns the loop's clock stands still, maybe for long; what is done then begins now.
+    pub(super) fn look_at_the_clock(&self) {
+        if !self.0.turning.get() {
+            let now = self.clock();
+            self.core(|core| core.now = now);
+        }
     }
 
     /// Everything in writing that is the driver's code.
@@ -610,6 +619,22 @@ mod tests {
         let source = &mut mio::unix::SourceFd(&fd);
         poll.registry().register(source, mio::Token(0), mio::Interest::READABLE).unwrap();
         poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
+    }
+
+    #[test]
+    fn time_limits_of_what_is_written_outside_of_a_turn_begin_then() {
+        let communicator = Communicator::new().unwrap();
+        let (ours, _theirs) = unix_pair().unwrap();
+        let quiet = crate::on_item::<Lines, _>(|_, _| Ok(()));
+        let id = communicator.stream(ours, Lines::new(), quiet).unwrap();
+        communicator.turn(Some(Duration::ZERO)).unwrap();
+        communicator.core(|core| core.now = 0); // the last turn was long ago
+        communicator.send(id, &"x".repeat(4 << 20)).unwrap(); // so much that it is written at once
+        let info = communicator.connection(id).unwrap();
+        let now = communicator.clock();
+        let began = info.stalled_since.unwrap();
+        assert!(began > Duration::ZERO && began <= Duration::from_nanos(now), "{began:?}");
+        assert_eq!(info.last_sent, began);
     }
 
     #[test]

@@ -282,6 +282,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
     /// What comes after the input: time that is over, drained. Each callback may end, or switch off, what is left.
     fn later(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<(), Closed> {
         let mut left = turn.ready.only(Ready::LATER);
+        if left.is_empty() {
+            return Ok(());
+        }
         for (bit, what) in turn.ready.timeouts() {
             if !cx.core(|core| core.may_call(turn.key)) {
                 break;
