@@ -558,11 +558,20 @@ fn times_that_are_over_wait_while_a_connection_is_off() {
         settle(&communicator);
     }
     assert_log(&log, &[]);
+    communicator.enable(id, true);
+    turn(&communicator);
+    // Each once, however long it was.
+    assert_log(&log, &["Read", "Idle", "Timer(1)"]);
+
+    // What has no limit any more when it could be told is not over.
+    communicator.enable(id, false);
+    communicator.timer(id, ms(3), 2);
+    pass(ms(10));
+    settle(&communicator);
     communicator.set_timeouts(id, Timeouts::default());
     communicator.enable(id, true);
     settle(&communicator);
-    // Each once, however long it was.
-    assert_log(&log, &["Read", "Idle", "Timer(1)"]);
+    assert_log(&log, &["Timer(2)"]);
 }
 
 #[test]
