@@ -24,7 +24,7 @@ impl Communicator {
     /// When the poll fails, which no connection can cause; and when called from inside a callback or a destructor
     /// of a handler, which changes nothing.
     pub fn run(&self) -> io::Result<()> {
-        if self.0.calling.get() {
+        if self.0.calling.get() || self.0.turning.get() {
             return Err(nested());
         }
         let ran = self.turns();
