@@ -188,7 +188,7 @@ fn what_becomes_ready_in_a_turn_is_called_in_the_next() {
             // All of them would be called before the rest of this turn, were they called in it.
             news.write_all(b"x\n")?;
             let says = log.clone();
-            let timer = Communicator::after(cx, Duration::ZERO, move |_| says.say("timer"));
+            let timer = cx.communicator().after(Duration::ZERO, move |_| says.say("timer"));
             cx.set_timer_priority(timer, 0);
             let ours = unix_stream(ours.take().ok_or("called twice")?)?;
             let added = cx.stream(ours, Lines::new(), log.probe("added"))?;

@@ -485,7 +485,7 @@ impl Handler<Lines> for Shared {
         for id in others {
             match item {
                 "remove" => drop(cx.remove(*id)),
-                "close" => drop(Communicator::close(cx, *id)),
+                "close" => drop(cx.communicator().close(*id)),
                 _ => cx.send(*id, item)?,
             }
         }

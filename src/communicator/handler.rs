@@ -151,6 +151,12 @@ impl<'a, C: Codec> Cx<'a, C> {
         Self { communicator, id: Id::new(key) }
     }
 
+    /// The communicator, where a method of this type hides one of its own: `cx.close()` closes the connection that is being
+    /// called, `cx.communicator().close(other)` another one.
+    pub fn communicator(&self) -> &'a Communicator {
+        self.communicator
+    }
+
     /// Whose callback this is.
     pub fn id(&self) -> Id<C> {
         self.id

@@ -259,7 +259,7 @@ fn a_callback_can_remove_and_close_everything_it_can_name() {
             for info in cx.connections() {
                 match event {
                     "remove" => assert!(cx.remove(info.key)),
-                    "close" => assert!(Communicator::close(cx, info.key)),
+                    "close" => assert!(cx.communicator().close(info.key)),
                     _ => {}
                 }
             }
