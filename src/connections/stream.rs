@@ -431,7 +431,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
                 Err(_) => (self.ended, more) = (true, false),
             }
         }
-        if written && (!self.established || self.ended || !transport.resets_on_close()) {
+        let needless = self.ended || !transport.resets_on_close();
+        if written && (!self.established || (needless && !transport.wants_write())) {
             Linger::Over
         } else if more {
             Linger::Again

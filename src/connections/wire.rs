@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) output: Vec<u8>,
     /// Writing fails with this.
     pub(crate) write_error: Option<ErrorKind>,
+    /// It holds bytes of its own back.
+    pub(crate) owes: bool,
     /// This side has ended its direction.
     pub(crate) shut: bool,
     /// Ending it fails with this.
@@ -158,8 +160,7 @@ impl Transport for Wire {
         state.shut_error.map_or(Ok(()), |error| Err(error.into()))
     }
     fn wants_write(&self) -> bool {
-        drop(self.enter("wants_write"));
-        false
+        self.enter("wants_write").owes
     }
     fn short_read_means_empty(&self) -> bool {
         true

@@ -187,3 +187,19 @@ fn closing_a_connection_that_the_kernel_still_connects_lets_go_of_it() {
     assert_eq!(events.take(), ["closed: closed by this program"]);
     assert!(!connecting(), "the socket is still there");
 }
+
+#[test]
+fn a_closed_connection_waits_for_the_bytes_that_its_transport_holds_back() {
+    let stage = open(ok);
+    stage.far.state().owes = true;
+    stage.far.end(&stage.communicator, stage.id);
+    stage.settle();
+    assert_eq!(stage.seen(), ["eof"]);
+    stage.communicator.close(stage.id);
+    stage.settle();
+    assert!(stage.far.state().shut && !stage.gone());
+    stage.far.state().owes = false;
+    stage.far.take(&stage.communicator, stage.id, 0);
+    stage.settle();
+    assert!(stage.gone());
+}
