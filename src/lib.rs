@@ -64,7 +64,8 @@ pub mod dispatcher;
 
 pub use communicator::{
     Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits,
-    OnItem, PostError, Remote, SendError, State, Timeout, Timeouts, TimerId, communicator, on_item,
+    OnItem, PostError, Remote, SendError, State, Timeout, Timeouts, TimerId, UpgradeError, communicator,
+    on_item,
 };
 pub use connections::{
     Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, tcp_stream,

@@ -8,13 +8,14 @@ pub(crate) use invariants::Outside;
 #[cfg(test)]
 mod tests;
 
-use super::error::{Closed, SendError};
+use super::error::{Closed, SendError, UpgradeError};
 use super::key::{Key, TimerId, next_generation};
 use super::output::{OutQueue, Spares, Written};
 use super::settings::Timeout;
-use super::slot::{Limit, Phase, Ready, Settings, Slot, nanos};
+use super::slot::{Limit, Phase, Ready, Settings, Slot, Upgrade, nanos};
 use super::timers::{Handle, Timers};
 use slab::Slab;
+use std::any::Any;
 use std::io;
 use std::mem::take;
 use std::rc::Rc;
@@ -48,6 +49,8 @@ pub(crate) struct Core<D, F> {
     interrupted: bool,
     defaults: Rc<Settings>,
     spares: Spares,
+    /// What is the user's and is not needed any more: to be dropped outside.
+    pub(crate) waste: Vec<Box<dyn Any>>,
     pub(crate) stop: bool,
     /// Nanoseconds of the loop's clock, set once a turn.
     pub(crate) now: u64,
@@ -135,6 +138,7 @@ impl<D, F> Core<D, F> {
             interrupted: false,
             defaults: Rc::default(),
             spares: Spares::default(),
+            waste: Vec::new(),
             stop: false,
             now: 0,
             turns: 0,
@@ -180,11 +184,13 @@ impl<D, F> Core<D, F> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<D> {
         let slot = self.any(key)?;
         slot.gone = true;
+        let upgrade = slot.upgrade.take();
         let driver = slot.driver.take();
         let (guard, timers, parent) = (slot.guard.take(), take(&mut slot.timers), slot.parent);
         for handle in guard.map(|guard| guard.0).into_iter().chain(timers) {
             self.timers.remove(handle);
         }
+        self.waste.extend(upgrade.map(|upgrade| upgrade.layer));
         self.live -= 1;
         if let Some(parent) = parent
             && let Some(listener) = self.any(parent)
@@ -213,6 +219,12 @@ impl<D, F> Core<D, F> {
         let Some(slot) = self.open(key) else { return Err(why) };
         slot.phase = Phase::Ending;
         slot.end = Some(why);
+        if let Some(upgrade) = slot.upgrade.take() {
+            // Never without the layer what was meant for it.
+            let mut inside = std::mem::replace(&mut slot.out, upgrade.before);
+            inside.clear(&mut self.spares);
+            self.waste.push(upgrade.layer);
+        }
         if self.running == Some(key) {
             self.interrupted = true;
         }
@@ -360,16 +372,17 @@ impl<D, F> Core<D, F> {
 
     /// Whether a connection that runs may go on reading.
     pub(crate) fn may_read(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| slot.enabled && slot.reading)
+        self.open(key).is_some_and(|slot| slot.enabled && slot.reading && slot.upgrade.is_none())
     }
 
-    pub(crate) fn established(&mut self, key: Key) {
+    pub(crate) fn established(&mut self, key: Key, kind: &'static str, about: Option<Rc<dyn Any>>) {
         let now = self.now;
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
             slot.blocked = false;
             (slot.last_read, slot.last_write, slot.idle_since) = (now, now, now);
-            if !slot.out.is_empty() || slot.finishing {
+            (slot.kind, slot.about) = (kind, about);
+            if !slot.out.is_empty() || slot.finishing || slot.pressed {
                 self.make_dirty(key);
             }
             // The limit for connecting must not wake an idle loop.
@@ -377,6 +390,44 @@ impl<D, F> Core<D, F> {
             self.guard(key);
             self.make_ready(key, Ready::default()); // what had to wait for this
         }
+    }
+
+    /// Before anything else is read or written the connection puts a layer around its transport, and is
+    /// established anew. A layer that is refused comes back.
+    pub(crate) fn upgrade(
+        &mut self,
+        key: Key,
+        layer: Box<dyn Any>,
+    ) -> Result<(), (UpgradeError, Box<dyn Any>)> {
+        let running = self.running == Some(key);
+        let Some(slot) = self.open(key).filter(|slot| !slot.finishing && slot.write_error.is_none()) else {
+            return Err((UpgradeError::Gone, layer));
+        };
+        if slot.phase == Phase::Connecting || slot.upgrade.is_some() {
+            return Err((UpgradeError::Busy, layer));
+        }
+        slot.upgrade = Some(Box::new(Upgrade { layer, before: take(&mut slot.out) }));
+        self.interrupted |= running;
+        self.make_ready(key, Ready::UPGRADE);
+        Ok(())
+    }
+
+    /// The layer that the connection has to put around its transport now.
+    pub(crate) fn take_upgrade(&mut self, key: Key) -> Option<Upgrade> {
+        let now = self.now;
+        let slot = self.open(key)?;
+        let upgrade = slot.upgrade.take()?;
+        slot.phase = Phase::Connecting;
+        slot.added = now;
+        slot.bytes_out += upgrade.before.len() as u64;
+        self.guard(key);
+        Some(*upgrade)
+    }
+
+    pub(crate) fn discard_output(&mut self, key: Key) {
+        let Some(slot) = self.any(key) else { return };
+        let mut out = take(&mut slot.out);
+        out.clear(&mut self.spares);
     }
 
     pub(crate) fn set_enabled(&mut self, key: Key, enabled: bool) -> bool {
@@ -533,7 +584,8 @@ impl<D, F> Core<D, F> {
     /// The queue and the driver, for writing outside. `None`: it runs, or can't be written now.
     pub(crate) fn begin_write(&mut self, key: Key) -> Option<Writing<D>> {
         let slot = self.any(key)?;
-        if slot.phase == Phase::Connecting || slot.blocked || slot.write_error.is_some() {
+        let waits = slot.phase == Phase::Connecting || slot.upgrade.is_some();
+        if waits || slot.blocked || slot.write_error.is_some() {
             return None;
         }
         Some(Writing {
@@ -548,7 +600,8 @@ impl<D, F> Core<D, F> {
     /// The queue of the running connection, for it to write itself, if it is long.
     pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<OutQueue> {
         let slot = self.open(key)?;
-        if slot.blocked || slot.write_error.is_some() || slot.out.len() < WRITE_AT_ONCE {
+        let waits = slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
+        if waits || slot.out.len() < WRITE_AT_ONCE {
             return None;
         }
         Some(take(&mut slot.out))

@@ -4,7 +4,7 @@ use super::error::Closed;
 use super::handle::Communicator;
 use super::key::Key;
 use super::output::{OutQueue, Written};
-use super::slot::{Ready, Settings};
+use super::slot::{Ready, Settings, Upgrade};
 use super::timers::Handle;
 use mio::event::Source;
 use std::io;
@@ -20,6 +20,11 @@ pub(crate) trait Driver {
     /// is being established, or when a layer below holds bytes back.
     fn wants_write(&self) -> bool {
         false
+    }
+
+    /// Called in its turn, before [`ready`](Self::ready).
+    fn upgrade(&mut self, _: Upgrade) -> Result<(), Closed> {
+        Err(Closed::Io(io::Error::new(io::ErrorKind::Unsupported, "it has no transport for a layer")))
     }
 
     /// Called in its turn.

@@ -47,6 +47,37 @@ impl Error for SendError {
     }
 }
 
+/// Why no layer was put around the transport of a connection. Nothing has happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// The connection is no more, or is closing, or can't be written to.
+    Gone,
+    /// It is not established, or is being upgraded already.
+    Busy,
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "the connection is gone",
+            Self::Busy => "the connection is being established or upgraded",
+        })
+    }
+}
+
+impl Error for UpgradeError {}
+
+impl From<UpgradeError> for io::Error {
+    fn from(error: UpgradeError) -> Self {
+        let kind = match error {
+            UpgradeError::Gone => io::ErrorKind::NotConnected,
+            UpgradeError::Busy => io::ErrorKind::ResourceBusy,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
 /// Why a connection ended; what [`Handler::closed`](crate::Handler::closed) gets.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -11,6 +11,7 @@ use super::slot::{Phase, Settings};
 use super::wall_clock::{self, WallClock};
 use crate::codec::Codec;
 use mio::{Events, Interest, Poll, Registry, Token};
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,6 +42,7 @@ pub(super) type TimerCall = Box<dyn FnMut(&Communicator)>;
 pub(super) enum Corpse {
     Driver(#[allow(dead_code, reason = "held to be dropped")] Box<dyn Driver>),
     Timer(#[allow(dead_code, reason = "held to be dropped")] TimerCall),
+    Other(#[allow(dead_code, reason = "held to be dropped")] Box<dyn Any>),
 }
 
 pub(super) struct Shared {
@@ -329,6 +331,11 @@ impl Communicator {
     pub fn connection(&self, key: impl Into<Key>) -> Option<ConnectionInfo> {
         let key = key.into();
         self.core(|core| core.slot(key).map(|slot| ConnectionInfo::of(key, slot)))
+    }
+
+    /// What the transport of an established connection tells of itself, if it is a `T`.
+    pub fn about<T: Any>(&self, key: impl Into<Key>) -> Option<Rc<T>> {
+        self.core(|core| core.any(key.into()).and_then(|slot| slot.about.clone()))?.downcast().ok()
     }
 
     /// Says, at trace level, why the loop still runs.

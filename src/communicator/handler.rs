@@ -32,6 +32,15 @@ pub trait Handler<C: Codec>: 'static {
         Ok(())
     }
 
+    /// The layer that [`Communicator::upgrade`] has put around the transport is established: what is read and
+    /// written from now on goes through it.
+    ///
+    /// # Errors
+    /// End the connection.
+    fn upgraded(&mut self, cx: &Cx<'_, C>) -> HandlerResult {
+        Ok(())
+    }
+
     /// An item came.
     ///
     /// # Errors
@@ -83,6 +92,9 @@ pub trait Handler<C: Codec>: 'static {
 impl<C: Codec, H: Handler<C>> Handler<C> for Rc<RefCell<H>> {
     fn connected(&mut self, cx: &Cx<'_, C>) -> HandlerResult {
         self.borrow_mut().connected(cx)
+    }
+    fn upgraded(&mut self, cx: &Cx<'_, C>) -> HandlerResult {
+        self.borrow_mut().upgraded(cx)
     }
     fn message(&mut self, item: C::In<'_>, cx: &Cx<'_, C>) -> HandlerResult {
         self.borrow_mut().message(item, cx)

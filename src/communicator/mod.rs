@@ -38,6 +38,12 @@
 //! and no destructor of a handler, until the callback has returned. A name that has gone stale finds nothing.
 //! [`turn`](Communicator::turn) and [`run`](Communicator::run) from inside a callback are refused.
 //!
+//! # Layers in mid-stream
+//! [`upgrade`](Communicator::upgrade) puts a layer, such as TLS, around the transport of an open connection. What was sent
+//! before leaves without the layer, everything after it inside. Input that is there already behind the last item ends the
+//! connection: anybody on the way may have put it there. Until the layer is established
+//! ([`upgraded`](Handler::upgraded)) the connection is connecting again, within [`Timeouts::connect`].
+//!
 //! # Limits
 //! Input that makes no item, output that is not taken, what one turn may do, connecting and lingering have
 //! [`Limits`], a [`Budget`] and [`Timeouts`], on by default.
@@ -63,7 +69,7 @@ mod timers;
 mod turn;
 mod wall_clock;
 
-pub use error::{Closed, HandlerError, HandlerResult, SendError};
+pub use error::{Closed, HandlerError, HandlerResult, SendError, UpgradeError};
 pub use handle::{Communicator, communicator};
 pub use handler::{Cx, Handler, OnItem, on_item};
 pub use key::{Id, Key, TimerId};
@@ -73,7 +79,7 @@ pub use settings::{Budget, Limits, Timeout, Timeouts};
 
 pub(crate) use driver::{Driver, Linger, Outcome, Spent, Turn};
 pub(crate) use output::{OutQueue, Spares, Written};
-pub(crate) use slot::Ready;
+pub(crate) use slot::{Ready, Upgrade};
 
 /// Who says nothing else is called after those with a lower number and before those with a higher one.
 pub const DEFAULT_PRIORITY: u8 = 100;

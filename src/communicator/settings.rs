@@ -58,8 +58,8 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// So long with output waiting and not a byte of it taken by the other side. Default: `None`.
     pub stalled: Option<Duration>,
-    /// From the addition until the connection is established (a handshake included); over it the
-    /// connection ends. Default: 60 s.
+    /// From the addition, or an [upgrade](crate::Communicator::upgrade), until the connection is established (a handshake
+    /// included); over it the connection ends. Default: 60 s.
     pub connect: Option<Duration>,
     /// From [`Communicator::close`](crate::Communicator::close), or the end of the input, until all queued output is
     /// written; over it the rest is dropped. Default: 10 s.

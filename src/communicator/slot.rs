@@ -5,6 +5,7 @@ use super::key::Key;
 use super::output::OutQueue;
 use super::settings::{Budget, Limits, Timeout, Timeouts};
 use super::timers::Handle;
+use std::any::Any;
 use std::io;
 use std::rc::Rc;
 
@@ -32,6 +33,8 @@ impl Ready {
     pub(crate) const IDLE_TIMEOUT: Self = Self(1 << 9);
     pub(crate) const STALLED: Self = Self(1 << 10);
     pub(crate) const DEADLINE: Self = Self(1 << 11);
+    /// A layer is to be put around its transport.
+    pub(crate) const UPGRADE: Self = Self(1 << 12);
     pub(crate) const TIMEOUTS: Self = Self(
         Self::READ_TIMEOUT.0
             | Self::WRITE_TIMEOUT.0
@@ -123,6 +126,10 @@ pub(crate) struct Slot<D> {
     pub(crate) ready: Ready,
     pub(crate) driver: Option<D>,
     pub(crate) out: OutQueue,
+    /// Comes before anything else is read or written.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
+    /// What the transport tells of itself.
+    pub(crate) about: Option<Rc<dyn Any>>,
     pub(crate) settings: Rc<Settings>,
     /// Those of `timers` that are over and not handed over yet, in order.
     pub(crate) due: Vec<Handle>,
@@ -135,6 +142,7 @@ pub(crate) struct Slot<D> {
     pub(crate) deadline: Option<u64>,
     /// It is over, and that is not handed over yet.
     pub(crate) overdue: bool,
+    /// Since when it is being established.
     pub(crate) added: u64,
     pub(crate) last_read: u64,
     pub(crate) last_write: u64,
@@ -161,6 +169,15 @@ pub(crate) struct Slot<D> {
     pub(crate) children: usize,
     /// At so many a listener waits.
     pub(crate) most_children: usize,
+}
+
+/// A layer that is to be put around the transport of an open connection.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    /// What only the connection itself understands.
+    pub(crate) layer: Box<dyn Any>,
+    /// What was queued before: it goes out without the layer.
+    pub(crate) before: OutQueue,
 }
 
 pub(super) fn nanos(duration: std::time::Duration) -> u64 {
@@ -194,6 +211,8 @@ impl<D> Slot<D> {
             ready: Ready::default(),
             driver: None,
             out: OutQueue::default(),
+            upgrade: None,
+            about: None,
             settings,
             due: Vec::new(),
             end: None,

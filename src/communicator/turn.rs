@@ -165,7 +165,7 @@ impl Communicator {
         self.0.calling.set(true);
         let mut over = false;
         match phase {
-            Phase::Connecting | Phase::Open => match catch(|| driver.ready(&turn)) {
+            Phase::Connecting | Phase::Open => match catch(|| self.call(&mut driver, &turn)) {
                 Ok(Outcome::Wait) => {}
                 Ok(Outcome::Again) => self.core(|core| core.make_ready(key, Ready::INPUT)),
                 Ok(Outcome::End(why)) => {
@@ -228,6 +228,16 @@ impl Communicator {
             self.trace_rest();
         }
         self.bury();
+    }
+
+    fn call(&self, driver: &mut Box<dyn Driver>, turn: &Turn<'_>) -> Outcome {
+        if let Some(upgrade) = self.core(|core| core.take_upgrade(turn.key))
+            && let Err(why) = driver.upgrade(upgrade)
+        {
+            self.core(|core| core.discard_output(turn.key)); // it was meant for the layer
+            return Outcome::End(why);
+        }
+        driver.ready(turn)
     }
 
     /// Asks the poll for what the connection waits for now.
@@ -387,6 +397,8 @@ impl Communicator {
 
     /// Runs the destructors that wait, unless a callback runs: they are somebody's code too.
     pub(super) fn bury(&self) {
+        let waste = self.core(|core| std::mem::take(&mut core.waste));
+        self.0.graveyard.borrow_mut().extend(waste.into_iter().map(Corpse::Other));
         if self.0.graveyard.borrow().is_empty() || self.0.calling.replace(true) {
             return;
         }

@@ -9,6 +9,7 @@ mod stream;
 mod tcp;
 mod transport;
 mod unix;
+mod upgrade;
 #[cfg(test)]
 mod wire;
 

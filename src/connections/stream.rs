@@ -1,13 +1,14 @@
 //! Any codec over any transport: the one driver of all stream connections.
 
 use super::transport::Transport;
+use super::upgrade::{Carrier, Layer};
 use crate::codec::{Codec, DecodeError, Decoded};
 use crate::communicator::{
     Closed, Communicator, Cx, Driver, Handler, HandlerError, Id, Linger, OutQueue, Outcome, Ready, Spent,
-    Timeout, Turn, Written,
+    Timeout, Turn, Upgrade, Written,
 };
 use mio::event::Source;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 
 /// Input that is thrown away in one turn of a lingering connection.
 const DISCARD_READS: usize = 16;
@@ -37,7 +38,7 @@ impl Communicator {
     ) -> io::Result<Id<C>> {
         let kind = transport.kind();
         let stream = Stream {
-            transport: Some(transport),
+            transport: Some(Carrier::Own(transport)),
             codec,
             handler: Some(handler),
             held: Vec::new(),
@@ -53,7 +54,7 @@ impl Communicator {
 
 struct Stream<T, C, H> {
     /// Gone once the descriptor is closed.
-    transport: Option<T>,
+    transport: Option<Carrier<T>>,
     codec: C,
     /// Gone once `closed` was called.
     handler: Option<H>,
@@ -258,14 +259,19 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
 
     /// Everything in its turn, in a fixed order: established, input, time that is over, drained.
     fn step(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
-        if !self.open {
+        if !self.open || !self.established {
             let Some(transport) = &mut self.transport else { return Ok(Outcome::Wait) };
-            if !self.established && !establish(transport).map_err(Closed::Connect)? {
+            let failed = if self.open { Closed::Io } else { Closed::Connect };
+            if !self.established && !establish(transport).map_err(failed)? {
                 return Ok(Outcome::Wait);
             }
-            (self.established, self.open) = (true, true);
-            cx.core(|core| core.established(turn.key));
-            self.call(|handler| handler.connected(cx))?;
+            self.established = true;
+            cx.core(|core| core.established(turn.key, transport.kind(), transport.about()));
+            if std::mem::replace(&mut self.open, true) {
+                self.call(|handler| handler.upgraded(cx))?;
+            } else {
+                self.call(|handler| handler.connected(cx))?;
+            }
         }
         let reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
         let outcome = if !reading {
@@ -388,6 +394,22 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
             cx.core(|core| core.set_unread(turn.key, self.held.len()));
         }
         outcome
+    }
+
+    fn upgrade(&mut self, upgrade: Upgrade) -> Result<(), Closed> {
+        self.established = false; // from here on nothing leaves without the layer
+        if !self.held.is_empty() {
+            let text =
+                format!("{} bytes of input stand before the layer, where none may be", self.held.len());
+            return Err(Closed::Io(io::Error::new(ErrorKind::InvalidData, text)));
+        }
+        let (Ok(layer), Some(transport)) = (upgrade.layer.downcast::<Layer>(), self.transport.take()) else {
+            return Err(Closed::Io(ErrorKind::Unsupported.into()));
+        };
+        let (mut out, mut before) = (upgrade.before, Vec::new());
+        out.write_to(&mut before, usize::MAX).map_err(Closed::Io)?;
+        self.transport = Some(transport.wrapped(*layer, before).map_err(Closed::Io)?);
+        Ok(())
     }
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {

@@ -1,7 +1,9 @@
 //! What bytes travel over.
 
 use mio::event::Source;
+use std::any::Any;
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 
 /// A stream of bytes in both directions that the poll can watch, without blocking.
 ///
@@ -19,7 +21,7 @@ pub trait Transport: Read + Write + 'static {
     }
 
     /// Goes on with connecting and shaking hands. Called when the source is ready in either direction,
-    /// until it gives `true`: bytes can flow.
+    /// until it gives `true`: bytes can flow. A layer that is put around it later asks again, and gets `true` again.
     ///
     /// # Errors
     /// When it can't be established.
@@ -49,6 +51,13 @@ pub trait Transport: Read + Write + 'static {
     fn resets_on_close(&self) -> bool {
         false
     }
+
+    /// What it can tell of itself and the other side, once it is established, beyond bytes: a layer's result of its
+    /// handshake. Who adds a transport of an own kind offers a function that asks
+    /// [`Communicator::about`](crate::Communicator::about) for its type.
+    fn about(&self) -> Option<Rc<dyn Any>> {
+        None
+    }
 }
 
 impl Transport for Box<dyn Transport> {
@@ -72,5 +81,8 @@ impl Transport for Box<dyn Transport> {
     }
     fn resets_on_close(&self) -> bool {
         (**self).resets_on_close()
+    }
+    fn about(&self) -> Option<Rc<dyn Any>> {
+        (**self).about()
     }
 }

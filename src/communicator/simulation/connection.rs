@@ -30,7 +30,7 @@ impl World {
             }
             (peer.established, peer.open) = (true, true);
             (peer.read_since, peer.write_since, peer.idle_since) = (self.now, self.now, self.now);
-            self.core.established(key);
+            self.core.established(key, "stream", None);
             self.check();
             self.call(id);
         }

@@ -4,6 +4,7 @@ mod ending;
 mod handed_over;
 mod output;
 mod panics;
+mod upgrade;
 
 use crate::codec::Lines;
 use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout};
@@ -31,6 +32,9 @@ impl<A: FnMut(&str, &Cx<'_, Lines>) -> HandlerResult + 'static> Handler<Lines> f
     }
     fn message(&mut self, line: &str, cx: &Cx<'_, Lines>) -> HandlerResult {
         self.note(line, cx)
+    }
+    fn upgraded(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
+        self.note("upgraded", cx)
     }
     fn drained(&mut self, cx: &Cx<'_, Lines>) -> HandlerResult {
         self.note("drained", cx)
