@@ -70,6 +70,7 @@ impl Communicator {
 #[derive(Debug)]
 pub struct Incoming<'a, T> {
     stream: T,
+    established: bool,
     peer: String,
     listener: Key,
     communicator: &'a Communicator,
@@ -98,12 +99,30 @@ impl<'a, T: Transport> Incoming<'a, T> {
     /// # Errors
     /// When the poll refuses it.
     pub fn serve<C: Codec, H: Handler<C>>(self, codec: C, handler: H) -> io::Result<Id<C>> {
-        let id = self.communicator.add_stream(self.stream, codec, handler, true)?;
+        let id = self.communicator.add_stream(self.stream, codec, handler, self.established)?;
         if !self.peer.is_empty() {
             self.communicator.set_name(id, &self.peer);
         }
         self.communicator.core(|core| core.set_parent(id.key(), self.listener));
         Ok(id)
+    }
+
+    /// Puts a layer around the stream. It is established when the client is served.
+    pub fn map<U: Transport>(self, layer: impl FnOnce(T) -> U) -> Incoming<'a, U> {
+        let Self { stream, peer, listener, communicator, .. } = self;
+        Incoming { stream: layer(stream), established: false, peer, listener, communicator }
+    }
+
+    /// As [`map`](Self::map), with a layer that may fail.
+    ///
+    /// # Errors
+    /// As `layer`; the client is gone then.
+    pub fn try_map<U: Transport>(
+        self,
+        layer: impl FnOnce(T) -> io::Result<U>,
+    ) -> io::Result<Incoming<'a, U>> {
+        let Self { stream, peer, listener, communicator, .. } = self;
+        Ok(Incoming { stream: layer(stream)?, established: false, peer, listener, communicator })
     }
 
     /// The stream itself, to put something around it or to keep it out of the loop. It does not count for
@@ -154,7 +173,9 @@ where
                 Ok((stream, peer)) => {
                     (self.rest, lost) = (REST_MIN, 0);
                     let (listener, communicator) = (turn.key, turn.communicator);
-                    if let Err(error) = accept(Incoming { stream, peer, listener, communicator }) {
+                    if let Err(error) =
+                        accept(Incoming { stream, established: true, peer, listener, communicator })
+                    {
                         log::warn!("connection {listener}: a client was not taken: {error}");
                     }
                 }
