@@ -72,6 +72,9 @@ pub use connections::{
     unix_pair, unix_stream,
 };
 
+#[cfg(feature = "tls")]
+pub use connections::tls;
+
 /// The examples of the README run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,6 +7,8 @@ mod listener;
 mod signals;
 mod stream;
 mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 mod unix;
 mod upgrade;

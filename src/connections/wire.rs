@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 /// This side's end.
+#[derive(Debug)]
 pub(crate) struct Wire(Rc<RefCell<State>>);
 
 /// The other end.
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) output: Vec<u8>,
     /// Writing fails with this.
     pub(crate) write_error: Option<ErrorKind>,
+    /// A read brings one byte.
+    pub(crate) drip: bool,
     /// It holds bytes of its own back.
     pub(crate) owes: bool,
     /// This side has ended its direction.
@@ -115,7 +118,8 @@ impl Read for Wire {
         let mut state = self.enter("read");
         state.reads += 1;
         if !state.input.is_empty() {
-            return state.input.read(into);
+            let most = if state.drip { into.len().min(1) } else { into.len() };
+            return state.input.read(&mut into[..most]);
         }
         match state.read_error {
             Some(error) => Err(error.into()),
