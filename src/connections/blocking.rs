@@ -103,8 +103,13 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
             if self.write()? {
                 return Ok(());
             }
+            if self.held.len() - self.used >= self.input_max {
+                self.wait(end)?;
+                continue;
+            }
             match self.read() {
-                Ok(true) => {}
+                Ok(true) if Instant::now() < end => {}
+                Ok(true) => return Err(BlockingError::TimedOut),
                 // The answers are for `receive` to deliver; what can't be written shows when writing.
                 Ok(false) | Err(BlockingError::Closed) => self.wait(end)?,
                 Err(error) => return Err(error),
@@ -123,6 +128,7 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
     ) -> Result<R, BlockingError> {
         let end = Instant::now() + timeout;
         let mut take = Some(take);
+        let mut late = false;
         loop {
             while self.used < self.held.len() {
                 let Self { codec, held, used, .. } = self;
@@ -139,9 +145,15 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
             if self.held.len() - self.used >= self.input_max {
                 return Err(BlockingError::Decode(DecodeError::TooLong { limit: self.input_max }));
             }
+            if late {
+                return Err(BlockingError::TimedOut); // what comes makes no item
+            }
             let wrote = self.write();
             match self.read() {
-                Ok(true) => continue,
+                Ok(true) => {
+                    late = Instant::now() >= end;
+                    continue;
+                }
                 // What was read before is delivered first; only then a failed write counts.
                 Ok(false) => wrote.map(drop)?,
                 Err(error) => return Err(error),
@@ -179,7 +191,7 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         Ok(!written.blocked)
     }
 
-    /// Whether anything came.
+    /// Whether anything came, or may come at once.
     fn read(&mut self) -> Result<bool, BlockingError> {
         if !self.established {
             return Ok(false);
@@ -190,17 +202,13 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         }
         let kept = self.held.len();
         self.held.resize(kept + CHUNK, 0);
-        let got = loop {
-            match self.transport.read(&mut self.held[kept..]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                got => break got,
-            }
-        };
+        let got = self.transport.read(&mut self.held[kept..]);
         self.held.truncate(kept + *got.as_ref().unwrap_or(&0));
         match got {
             Ok(0) => Err(BlockingError::Closed),
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true), // there may be more
             Err(error) => Err(BlockingError::Io(error)),
         }
     }
@@ -256,5 +264,49 @@ impl Error for BlockingError {
             Self::Decode(error) => Some(error),
             Self::Encode(error) => Some(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Lines;
+    use crate::connections::wire::{Far, Wire, wire};
+
+    fn blocking() -> (Blocking<Wire, Lines>, Far) {
+        let (ours, far) = wire();
+        (Blocking::new(ours, Lines::new().max(1 << 30)).unwrap(), far)
+    }
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn input_that_never_makes_an_item_does_not_outlast_the_time_limit() {
+        let (mut blocking, far) = blocking();
+        far.state().endless = true;
+        blocking.set_input_max(usize::MAX);
+        let result = blocking.receive(SOON, |_| ());
+        assert!(matches!(result, Err(BlockingError::TimedOut)), "{result:?}");
+    }
+
+    #[test]
+    fn what_comes_while_nothing_can_be_written_is_bounded_in_time_and_bytes() {
+        for most in [100_000, usize::MAX] {
+            let (mut blocking, far) = blocking();
+            (far.state().endless, far.state().room) = (true, 0);
+            blocking.set_input_max(most);
+            let result = blocking.send("x", SOON);
+            assert!(matches!(result, Err(BlockingError::TimedOut)), "{result:?}");
+            assert!(blocking.held.len() < most.saturating_add(CHUNK + 1), "{}", blocking.held.len());
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_there_is_taken_without_waiting() {
+        let (mut blocking, far) = blocking();
+        far.put("one\ntwo\n");
+        assert_eq!(blocking.receive(Duration::ZERO, str::to_owned).unwrap(), "one");
+        assert_eq!(blocking.receive(Duration::ZERO, str::to_owned).unwrap(), "two");
+        assert!(matches!(blocking.receive(Duration::ZERO, |_| ()), Err(BlockingError::TimedOut)));
     }
 }
