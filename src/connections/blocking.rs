@@ -162,6 +162,37 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         }
     }
 
+    /// Goes on with a layer around the transport: TLS in mid-stream. What is queued is written before, without the layer.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush) and `layer`; and when input is there already that would seem to have come through
+    /// the layer: anybody on the way may have put it there. The connection is closed then.
+    pub fn upgrade<U: Transport>(
+        mut self,
+        timeout: Duration,
+        layer: impl FnOnce(T) -> io::Result<U>,
+    ) -> Result<Blocking<U, C>, BlockingError> {
+        self.flush(timeout)?;
+        let left = self.held.len() - self.used;
+        if left > 0 {
+            let text = format!("{left} bytes of input stand before the layer, where none may be");
+            return Err(BlockingError::Io(io::Error::new(ErrorKind::InvalidData, text)));
+        }
+        // The source is registered already, and stays so inside the layer.
+        Ok(Blocking {
+            transport: layer(self.transport).map_err(BlockingError::Io)?,
+            codec: self.codec,
+            established: false,
+            held: self.held,
+            used: self.used,
+            input_max: self.input_max,
+            out: self.out,
+            spares: self.spares,
+            poll: self.poll,
+            events: self.events,
+        })
+    }
+
     /// The transport, for what it can do beyond.
     pub fn transport(&self) -> &T {
         &self.transport
@@ -298,6 +329,27 @@ mod tests {
             let result = blocking.send("x", SOON);
             assert!(matches!(result, Err(BlockingError::TimedOut)), "{result:?}");
             assert!(blocking.held.len() < most.saturating_add(CHUNK + 1), "{}", blocking.held.len());
+        }
+    }
+
+    #[test]
+    fn a_layer_goes_around_what_is_empty_only() {
+        let (mut own, far) = blocking();
+        own.queue("before").unwrap();
+        let mut own = own.upgrade(SOON, |below| Ok(Box::new(below) as Box<dyn Transport>)).unwrap();
+        assert_eq!(far.text(), "before\n");
+        far.put("inside\n");
+        assert_eq!(own.receive(SOON, str::to_owned).unwrap(), "inside");
+
+        for behind in ["injected\n", "i"] {
+            let (mut own, far) = blocking();
+            far.put("go on\n");
+            far.put(behind);
+            assert_eq!(own.receive(SOON, str::to_owned).unwrap(), "go on");
+            let error = own.upgrade(SOON, Ok::<_, io::Error>).unwrap_err();
+            let text = format!("{} bytes of input stand before the layer, where none may be", behind.len());
+            assert_eq!(error.to_string(), format!("the connection failed: {text}"));
+            assert!(far.state().closed);
         }
     }
 
