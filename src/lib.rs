@@ -68,8 +68,8 @@ pub use communicator::{
     on_item,
 };
 pub use connections::{
-    Accept, Blocking, BlockingError, Incoming, Listening, Signal, Transport, UnixBind, UnixBound, tcp_stream,
-    unix_pair, unix_stream,
+    Accept, Blocking, BlockingError, Duplex, Fd, Fifo, FifoReader, FifoWriter, Incoming, Listening, Signal,
+    Transport, UnixBind, UnixBound, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

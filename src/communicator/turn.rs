@@ -322,8 +322,12 @@ impl Communicator {
         {
             log::debug!("connection {key}: {} bytes were lost: {error}", out.len());
         }
+        // One that can only be written to has nothing more to wait for: that is seen by reading it.
+        let ended = wrote.finished && phase == Phase::Open;
         if let Some(driver) = self.core(|core| core.end_write(key, driver, out, wrote)) {
             self.discard(driver, true);
+        } else if ended {
+            self.core(|core| core.make_ready(key, Ready::INPUT));
         } else if over && let Some(driver) = self.core(|core| core.remove(key)) {
             self.discard(driver, true);
             self.trace_rest();

@@ -3,7 +3,10 @@
 mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
+mod fd;
+mod fifo;
 mod listener;
+mod pipe;
 mod signals;
 mod stream;
 mod tcp;
@@ -16,7 +19,10 @@ mod upgrade;
 mod wire;
 
 pub use blocking::{Blocking, BlockingError};
+pub use fd::Fd;
+pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listener::{Accept, Incoming};
+pub use pipe::{Duplex, pipe, pipe_pair};
 pub use signals::Signal;
 pub use tcp::{Listening, tcp_stream};
 pub use transport::Transport;
