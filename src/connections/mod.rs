@@ -10,6 +10,7 @@ mod pipe;
 mod signals;
 mod stream;
 mod tcp;
+mod thread;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
@@ -25,5 +26,6 @@ pub use listener::{Accept, Incoming};
 pub use pipe::{Duplex, pipe, pipe_pair};
 pub use signals::Signal;
 pub use tcp::{Listening, tcp_stream};
+pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};
 pub use transport::Transport;
 pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};
