@@ -68,9 +68,9 @@ pub use communicator::{
     on_item,
 };
 pub use connections::{
-    Accept, Blocking, BlockingError, ChannelEnded, Duplex, Fd, Fifo, FifoReader, FifoWriter, FromThread,
-    Incoming, Listening, Panicked, Signal, ThreadEnd, ToThread, ToThreadError, Transport, UnixBind,
-    UnixBound, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Accept, Blocking, BlockingError, Change, ChannelEnded, Command, Duplex, Escalation, Fd, Fifo, FifoReader,
+    FifoWriter, Finished, FromThread, Incoming, Listening, Panicked, Process, Signal, ThreadEnd, ToThread,
+    ToThreadError, Transport, UnixBind, UnixBound, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -3,10 +3,12 @@
 mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
+mod command;
 mod fd;
 mod fifo;
 mod listener;
 mod pipe;
+mod process;
 mod signals;
 mod stream;
 mod tcp;
@@ -20,10 +22,12 @@ mod upgrade;
 mod wire;
 
 pub use blocking::{Blocking, BlockingError};
+pub use command::Command;
 pub use fd::Fd;
 pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listener::{Accept, Incoming};
 pub use pipe::{Duplex, pipe, pipe_pair};
+pub use process::{Change, Escalation, Finished, Process};
 pub use signals::Signal;
 pub use tcp::{Listening, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};

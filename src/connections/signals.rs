@@ -23,6 +23,10 @@ impl Signal {
     pub const QUIT: Self = Self(consts::SIGQUIT);
     /// End in order.
     pub const TERM: Self = Self(consts::SIGTERM);
+    /// End at once. It can't be caught, only sent.
+    pub const KILL: Self = Self(consts::SIGKILL);
+    /// Stop until `CONT`. It can't be caught, only sent.
+    pub const STOP: Self = Self(consts::SIGSTOP);
     /// For the program to define.
     pub const USR1: Self = Self(consts::SIGUSR1);
     /// For the program to define.

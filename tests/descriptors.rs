@@ -1,0 +1,103 @@
+//! No kind of connection leaves a descriptor behind, and no program that is started gets one. The only test in its
+//! process, for descriptors are the whole process's.
+
+use eventdispatcher::codec::Lines;
+use eventdispatcher::{
+    Command, Communicator, Fd, Fifo, FromThread, Key, Signal, on_item, pipe, pipe_pair, unix_pair,
+};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::rc::Rc;
+
+/// What is open, with what it is.
+fn open() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let path = entry.unwrap().path();
+        // The folder that is being read is gone by now.
+        if let Ok(target) = fs::read_link(&path) {
+            found.insert(format!("{} {}", path.display(), target.display()));
+        }
+    }
+    found
+}
+
+/// One of each kind, doing nothing.
+fn fill(communicator: &Communicator, folder: &std::path::Path) -> Vec<Box<dyn std::any::Any>> {
+    let quiet = || on_item::<Lines, _>(|_, _| Ok(()));
+    let mut held: Vec<Box<dyn std::any::Any>> = Vec::new();
+    let (reader, writer) = pipe().unwrap();
+    communicator.stream(reader, Lines::new(), quiet()).unwrap();
+    communicator.stream(writer, Lines::new(), quiet()).unwrap();
+    let (here, there) = pipe_pair().unwrap();
+    communicator.stream(here, Lines::new(), quiet()).unwrap();
+    communicator.stream(there, Lines::new(), quiet()).unwrap();
+    let (ours, theirs) = unix_pair().unwrap();
+    communicator.stream(Fd::borrow(&theirs).unwrap(), Lines::new(), quiet()).unwrap();
+    communicator.stream(ours, Lines::new(), quiet()).unwrap();
+    held.push(Box::new(theirs));
+    let waiting = Fifo::new(folder.join("nobody reads this")).writer().unwrap();
+    communicator.stream(waiting, Lines::new(), quiet()).unwrap();
+    let reader = Fifo::new(folder.join("fifo")).reader().unwrap();
+    communicator.stream(reader, Lines::new(), quiet()).unwrap();
+    let writer = Fifo::new(folder.join("fifo")).writer().unwrap();
+    communicator.stream(writer, Lines::new(), quiet()).unwrap();
+    let (to_thread, end) = communicator.channel::<u8, u8>(4, |_: FromThread<u8>, _| ()).unwrap();
+    held.push(Box::new((to_thread, end)));
+    let talks = Command::new("cat").kill().on_change(|_, _| ()).connect(Lines::new(), quiet());
+    communicator.process(talks, |_, _| ()).unwrap();
+    communicator.signals([Signal::USR1], |_, _| ()).unwrap();
+    communicator.turn(None).unwrap();
+    held
+}
+
+/// What a program finds open: its three, the folder it reads, and what this process was started with. Then the loop stops.
+fn inherited(communicator: &Communicator) -> (Key, Rc<RefCell<String>>) {
+    let inside = Rc::new(RefCell::new(String::new()));
+    let noted = inside.clone();
+    let list = Command::new("ls").args(["-1", "/proc/self/fd"]).capture_output(10_000).capture_errors(1000);
+    let process = communicator
+        .process(list, move |finished, communicator| {
+            assert!(finished.success() && finished.errors.is_empty());
+            noted.borrow_mut().push_str(&String::from_utf8_lossy(&finished.output));
+            communicator.stop();
+        })
+        .unwrap();
+    (process.key(), inside)
+}
+
+#[test]
+fn nothing_is_left_behind_and_nothing_is_inherited() {
+    let folder = tempfile::tempdir().unwrap();
+    // What stays for good is made once, such as the handlers of signals.
+    let communicator = Communicator::new().unwrap();
+    communicator.signals([Signal::CHLD, Signal::USR1], |_, _| ()).unwrap();
+    communicator.stop();
+    communicator.run().unwrap();
+    let (_, handed_down) = inherited(&communicator); // by whoever has started this test
+    communicator.run().unwrap();
+    assert!(handed_down.borrow().lines().count() >= 4, "{handed_down:?}");
+    let before = open();
+
+    let held = fill(&communicator, folder.path());
+    let grown = open().len();
+    assert!(grown > before.len() + 15, "only {grown}");
+    let (key, seen) = inherited(&communicator);
+    assert!(communicator.is_alive(key));
+    communicator.run().unwrap();
+    assert_eq!(*seen.borrow(), *handed_down.borrow());
+
+    drop(held);
+    assert_eq!(open(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    // Nor does what can't be started, or added.
+    for _ in 0..3 {
+        let missing = Command::new("cat").pipe(Command::new("/no/such/program")).capture_output(1).feed("x");
+        assert!(communicator.process(missing, |_, _| ()).is_err());
+        assert!(Fd::new(fs::File::open("/proc/self/status").unwrap()).is_err());
+        assert!(Fifo::new(folder.path().join("no/where")).reader().is_err());
+    }
+    assert_eq!(open(), before);
+}
