@@ -3,7 +3,7 @@
 
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
-    Command, Communicator, Fd, Fifo, FromThread, Key, Signal, on_item, pipe, pipe_pair, unix_pair,
+    Command, Communicator, Fd, Fifo, FromThread, Key, Signal, Watch, on_item, pipe, pipe_pair, unix_pair,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -47,6 +47,7 @@ fn fill(communicator: &Communicator, folder: &std::path::Path) -> Vec<Box<dyn st
     held.push(Box::new((to_thread, end)));
     let talks = Command::new("cat").kill().on_change(|_, _| ()).connect(Lines::new(), quiet());
     communicator.process(talks, |_, _| ()).unwrap();
+    communicator.watch(Watch::new().tree(folder), |_, _| ()).unwrap();
     communicator.signals([Signal::USR1], |_, _| ()).unwrap();
     communicator.turn(None).unwrap();
     held

@@ -18,6 +18,7 @@ pub mod tls;
 mod transport;
 mod unix;
 mod upgrade;
+mod watch;
 #[cfg(test)]
 mod wire;
 
@@ -33,3 +34,4 @@ pub use tcp::{Listening, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};
 pub use transport::Transport;
 pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};
+pub use watch::{Seen, Watch, WatchEvent};
