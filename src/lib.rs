@@ -69,9 +69,9 @@ pub use communicator::{
 };
 pub use connections::{
     Accept, Blocking, BlockingError, Change, ChannelEnded, Command, Duplex, Escalation, Fd, Fifo, FifoReader,
-    FifoWriter, Finished, FromThread, Incoming, Listening, Panicked, Process, Seen, Signal, ThreadEnd,
-    ToThread, ToThreadError, Transport, UnixBind, UnixBound, Watch, WatchEvent, pipe, pipe_pair, tcp_stream,
-    unix_pair, unix_stream,
+    FifoWriter, Finished, FromThread, Incoming, Inherited, Listening, Notify, Panicked, Process, Seen,
+    Signal, ThreadEnd, ToThread, ToThreadError, Transport, UnixBind, UnixBound, Watch, WatchEvent, pipe,
+    pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -11,6 +11,7 @@ mod pipe;
 mod process;
 mod signals;
 mod stream;
+mod systemd;
 mod tcp;
 mod thread;
 #[cfg(feature = "tls")]
@@ -30,6 +31,7 @@ pub use listener::{Accept, Incoming};
 pub use pipe::{Duplex, pipe, pipe_pair};
 pub use process::{Change, Escalation, Finished, Process};
 pub use signals::Signal;
+pub use systemd::{Inherited, Notify};
 pub use tcp::{Listening, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};
 pub use transport::Transport;
