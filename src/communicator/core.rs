@@ -375,13 +375,19 @@ impl<D, F> Core<D, F> {
         self.open(key).is_some_and(|slot| slot.enabled && slot.reading && slot.upgrade.is_none())
     }
 
-    pub(crate) fn established(&mut self, key: Key, kind: &'static str, about: Option<Rc<dyn Any>>) {
+    /// What the transport is and tells, now that it is established.
+    pub(crate) fn describe(&mut self, key: Key, kind: &'static str, about: Option<Rc<dyn Any>>) {
+        if let Some(slot) = self.open(key) {
+            (slot.kind, slot.about) = (kind, about);
+        }
+    }
+
+    pub(crate) fn established(&mut self, key: Key) {
         let now = self.now;
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
             slot.blocked = false;
             (slot.last_read, slot.last_write, slot.idle_since) = (now, now, now);
-            (slot.kind, slot.about) = (kind, about);
             if !slot.out.is_empty() || slot.finishing || slot.pressed {
                 self.make_dirty(key);
             }
@@ -421,6 +427,7 @@ impl<D, F> Core<D, F> {
         slot.added = now;
         slot.bytes_out += upgrade.before.len() as u64;
         self.guard(key);
+        self.make_ready(key, Ready::default()); // input that was not read may be of the handshake
         Some(*upgrade)
     }
 
@@ -631,16 +638,21 @@ impl<D, F> Core<D, F> {
         else {
             return;
         };
-        let added = take(&mut slot.out);
+        // What is left is older than a layer that was asked for while it was written.
+        let queue = slot.upgrade.as_mut().map_or(&mut slot.out, |upgrade| &mut upgrade.before);
+        let added = take(queue);
         if !added.is_empty() {
             out.append(added, spares);
         }
         out.rest(spares);
-        slot.out = out;
+        *queue = out;
         let written = match result {
             Ok(written) => written,
             Err(error) => {
                 slot.out.clear(spares);
+                if let Some(upgrade) = &mut slot.upgrade {
+                    upgrade.before.clear(spares);
+                }
                 slot.write_error = Some(error);
                 // Who stopped reading until there is room again would else wait for ever.
                 let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;

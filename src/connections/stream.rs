@@ -259,21 +259,25 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
 
     /// Everything in its turn, in a fixed order: established, input, time that is over, drained.
     fn step(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        let mut reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
         if !self.open || !self.established {
             let Some(transport) = &mut self.transport else { return Ok(Outcome::Wait) };
             let failed = if self.open { Closed::Io } else { Closed::Connect };
             if !self.established && !establish(transport).map_err(failed)? {
                 return Ok(Outcome::Wait);
             }
-            self.established = true;
-            cx.core(|core| core.established(turn.key, transport.kind(), transport.about()));
+            (self.established, reading) = (true, true); // a layer may hold input, of which the poll knows nothing
+            let (kind, about) = (transport.kind(), transport.about());
+            cx.core(|core| {
+                core.describe(turn.key, kind, about);
+                core.established(turn.key);
+            });
             if std::mem::replace(&mut self.open, true) {
                 self.call(|handler| handler.upgraded(cx))?;
             } else {
                 self.call(|handler| handler.connected(cx))?;
             }
         }
-        let reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
         let outcome = if !reading {
             Outcome::Wait
         } else if cx.core(|core| core.may_read(turn.key)) {

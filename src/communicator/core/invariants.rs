@@ -53,6 +53,10 @@ impl<D: Debug, F: Debug> Core<D, F> {
                     );
                 }
             }
+            if slot.upgrade.is_some() {
+                assert!(slot.phase == Phase::Open, "{key}: {slot:?}");
+                assert!(slot.ready.has(Ready::UPGRADE) || running, "{key}: its layer is forgotten: {slot:?}");
+            }
             if slot.children > 0 {
                 let children =
                     self.slots.iter().filter(|(_, child)| !child.gone && child.parent == Some(key));
@@ -83,7 +87,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
             assert!(slot.out.is_empty(), "{key}: can't be written to: {slot:?}");
         }
         let taken = outside.writing.contains(&key) || outside.dirty.contains(&key);
-        if taken || slot.blocked || slot.write_error.is_some() {
+        if taken || slot.blocked || slot.write_error.is_some() || slot.upgrade.is_some() {
             return;
         }
         let waits = !slot.out.is_empty() || (slot.finishing && !slot.finished);

@@ -20,7 +20,18 @@ impl World {
         if self.peers[id].listener {
             return Ok(self.accept(id));
         }
-        if !self.peers[id].open {
+        let mut reading = begun.ready.has(Ready::INPUT) || begun.ready.has(Ready::ADDED);
+        if let Some(upgrade) = self.core.take_upgrade(key) {
+            let connecting = self.random.percent(50);
+            self.peers[id].upgraded(upgrade, connecting);
+            self.check();
+            if !self.quiet && self.random.percent(10) {
+                self.core.discard_output(key);
+                self.peers[id].drop_queued();
+                return Err(Closed::Io(ErrorKind::InvalidData.into()));
+            }
+        }
+        if !self.peers[id].open || !self.peers[id].established {
             let peer = &mut self.peers[id];
             if peer.refused && !peer.established {
                 return Err(Closed::Connect(ErrorKind::ConnectionRefused.into()));
@@ -29,12 +40,12 @@ impl World {
                 return Ok(false);
             }
             (peer.established, peer.open) = (true, true);
+            reading = true;
             (peer.read_since, peer.write_since, peer.idle_since) = (self.now, self.now, self.now);
-            self.core.established(key, "stream", None);
+            self.core.established(key);
             self.check();
             self.call(id);
         }
-        let reading = begun.ready.has(Ready::INPUT) || begun.ready.has(Ready::ADDED);
         let mut more = false;
         if reading {
             more = if self.core.may_read(key) { self.read(id)? } else { true };
@@ -109,7 +120,9 @@ impl World {
         }
         if left.has(Ready::DRAINED) && self.core.may_call(key) {
             left = left.without(Ready::DRAINED);
-            assert!(replace(&mut self.peers[id].drained, false), "{key} was never full");
+            // It may have been full again, and low again, earlier in this call.
+            let again = self.core.slot(key).is_some_and(|slot| slot.ready.has(Ready::DRAINED));
+            assert!(replace(&mut self.peers[id].drained, again), "{key} was never full");
             self.call(id);
         }
         if due.is_empty() {
@@ -194,8 +207,7 @@ impl World {
             Ok(_) => {}
             Err(_) => {
                 peer.failed = true;
-                peer.queued.clear();
-                peer.queued_len = 0;
+                peer.drop_queued();
             }
         }
     }

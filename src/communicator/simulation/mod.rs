@@ -123,7 +123,10 @@ impl World {
             let writes =
                 self.outside.writing.contains(&peer.key) || (self.own_write && self.running == Some(id));
             if !writes {
-                assert_eq!(slot.out.len(), peer.queued_len, "{}: what is queued", peer.key);
+                let before = slot.upgrade.as_ref().map_or(0, |upgrade| upgrade.before.len());
+                assert_eq!(before + slot.out.len(), peer.queued_len, "{}: what is queued", peer.key);
+                let inside = slot.upgrade.as_ref().map(|_| slot.out.len());
+                assert_eq!(inside, peer.inside, "{}: what is for the layer", peer.key);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::World;
 use super::random::pattern;
 use crate::communicator::key::{Key, TimerId};
 use crate::communicator::settings::Timeouts;
+use crate::communicator::slot::Upgrade;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
@@ -49,6 +50,8 @@ pub(super) struct Peer {
     /// Pieces of the pattern that are queued, and their length.
     pub(super) queued: VecDeque<Range<usize>>,
     pub(super) queued_len: usize,
+    /// As many of them are for a layer that is to be put around the transport.
+    pub(super) inside: Option<usize>,
     pub(super) finishing: bool,
     pub(super) failed: bool,
     /// Its queue was high: it is to be told when it is low.
@@ -59,6 +62,58 @@ pub(super) struct Peer {
     pub(super) idle_since: u64,
     /// Its timers that are over, in order.
     pub(super) due: Vec<TimerId>,
+}
+
+impl Peer {
+    pub(super) fn drop_queued(&mut self) {
+        self.queued.clear();
+        self.queued_len = 0;
+        self.inside = self.inside.map(|_| 0);
+    }
+
+    /// The last ones of those that are queued are never sent.
+    pub(super) fn drop_last(&mut self, count: usize) {
+        self.queued_len -= count;
+        let mut left = count;
+        while left > 0 {
+            let piece = self.queued.back_mut().expect("so many were queued");
+            let some = piece.len().min(left);
+            piece.end -= some;
+            left -= some;
+            if piece.start == piece.end {
+                self.queued.pop_back();
+            }
+        }
+    }
+
+    /// The first ones of those that are queued are sent.
+    fn send_first(&mut self, bytes: &[u8]) {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let piece = self.queued.front_mut().expect("nothing more was queued");
+            let count = piece.len().min(left.len());
+            assert!(
+                left[..count] == pattern()[piece.start..piece.start + count],
+                "other bytes than were queued"
+            );
+            left = &left[count..];
+            piece.start += count;
+            if piece.start == piece.end {
+                self.queued.pop_front();
+            }
+            self.queued_len -= count;
+        }
+    }
+
+    /// It gets a layer around its transport, which takes what was queued before.
+    pub(super) fn upgraded(&mut self, mut upgrade: Upgrade, connecting: bool) {
+        let inside = self.inside.take().expect("an upgrade");
+        let mut before = Vec::new();
+        upgrade.before.write_to(&mut before, usize::MAX).expect("a buffer takes everything");
+        self.send_first(&before);
+        assert_eq!(self.queued_len, inside, "{}: what is inside", self.key);
+        (self.established, self.connecting, self.news) = (false, connecting, true);
+    }
 }
 
 impl World {
@@ -103,7 +158,9 @@ impl World {
                 continue;
             }
             let hangup = peer.ended || peer.refused;
-            let input = peer.input > 0 || hangup;
+            // A layer has a handshake, of which the other side sends its part.
+            let shakes = peer.open && !peer.established && !peer.connecting && !peer.listener;
+            let input = peer.input > 0 || hangup || shakes;
             let output = peer.watched && ((peer.room > 0 && !peer.connecting) || peer.refused || peer.broken);
             if input || output {
                 let key = peer.key;
@@ -140,20 +197,8 @@ impl Write for Wire<'_> {
         }
         peer.room -= taken;
         world.progress += taken as u64;
-        let mut left = &bytes[..taken];
-        while !left.is_empty() && peer.alive {
-            let piece = peer.queued.front_mut().expect("nothing more was queued");
-            let count = piece.len().min(left.len());
-            assert!(
-                left[..count] == pattern()[piece.start..piece.start + count],
-                "other bytes than were queued"
-            );
-            left = &left[count..];
-            piece.start += count;
-            if piece.start == piece.end {
-                peer.queued.pop_front();
-            }
-            peer.queued_len -= count;
+        if peer.alive {
+            peer.send_first(&bytes[..taken]);
         }
         Ok(taken)
     }

@@ -6,7 +6,7 @@ use super::random::{PATTERN, pattern};
 use super::timers::Timer;
 use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::core::{Queued, Who};
-use crate::communicator::error::{Closed, SendError};
+use crate::communicator::error::{Closed, SendError, UpgradeError};
 use crate::communicator::output::SHARE_FROM;
 use crate::communicator::settings::{Limits, Timeouts};
 use crate::communicator::slot::{Phase, Ready};
@@ -54,6 +54,7 @@ impl World {
             (30, Some(id)) => self.set_limits(id),
             (31, Some(id)) => self.set_most_children(id),
             (32, _) => self.prioritise_timer(),
+            (33, Some(id)) => self.upgrade(id),
             _ => {}
         }
     }
@@ -98,6 +99,7 @@ impl World {
             gone_out: false,
             queued: VecDeque::new(),
             queued_len: 0,
+            inside: None,
             finishing: false,
             failed: false,
             drained: false,
@@ -142,8 +144,7 @@ impl World {
     pub(super) fn gone(&mut self, id: usize) {
         let peer = &mut self.peers[id];
         (peer.alive, peer.named) = (false, false);
-        peer.queued.clear();
-        peer.queued_len = 0;
+        peer.drop_queued();
         let who = Who::Connection(peer.key);
         self.forget_ready(who);
         self.drop_timers_of(id);
@@ -163,6 +164,29 @@ impl World {
         self.say(|| format!("close {key}"));
         assert_eq!(self.core.close(key, why).is_ok(), self.peers[id].named, "close {key}");
         self.peers[id].named = false;
+        if let Some(inside) = self.peers[id].inside.take() {
+            self.peers[id].drop_last(inside);
+        }
+        self.check();
+    }
+
+    pub(super) fn upgrade(&mut self, id: usize) {
+        let peer = &mut self.peers[id];
+        if peer.listener {
+            return; // it has no `Id`
+        }
+        let expected = if !peer.named || peer.finishing || peer.failed {
+            Err(UpgradeError::Gone)
+        } else if !peer.open || !peer.established || peer.inside.is_some() {
+            Err(UpgradeError::Busy)
+        } else {
+            peer.inside = Some(0);
+            Ok(())
+        };
+        let key = peer.key;
+        self.say(|| format!("upgrade {key}: {expected:?}"));
+        let upgraded = self.core.upgrade(key, Box::new(id));
+        assert_eq!(upgraded.map_err(|(error, _)| error), expected, "upgrade {key}");
         self.check();
     }
 
@@ -214,6 +238,7 @@ impl World {
             let peer = &mut self.peers[id];
             peer.queued.push_back(start..start + length);
             peer.queued_len += length;
+            peer.inside = peer.inside.map(|inside| inside + length);
         }
         self.check();
         if queued == Ok(Queued::Now) {

@@ -119,6 +119,15 @@ fn input_of_the_layer_that_comes_with_the_end_of_its_handshake_is_not_left_waiti
 }
 
 #[test]
+fn input_that_the_layer_has_got_with_its_handshake_comes_though_the_poll_says_nothing() {
+    let stage = open(upgrading);
+    stage.far.put(")ONE\n");
+    stage.communicator.upgrade(stage.id, capitals).unwrap();
+    stage.settle();
+    assert_eq!(stage.seen(), ["upgraded", "one"]);
+}
+
+#[test]
 fn input_behind_the_last_item_before_the_layer_ends_the_connection() {
     for behind in ["injected\n", "i", ")INSIDE\n"] {
         let stage = open(upgrading);
