@@ -53,9 +53,11 @@
     feature = "clacks",
     doc = "| [`connections::clacks`] | the clacks server and its clients, made only of what is public here |"
 )]
+#![cfg_attr(feature = "tls", doc = "| [`tls`] | TLS around any transport, in [`connections`], too |")]
 //!
 //! # Features
-//! `clacks` (the clacks set) and `cli` (what only the programs need) are on by default; without them the library stands alone.
+//! `clacks` (the clacks set), `tls` (TLS around any transport) and `cli` (what only the programs need) are on by default; without
+//! them the library stands alone.
 
 pub mod codec;
 pub mod communicator;

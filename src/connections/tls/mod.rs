@@ -251,6 +251,28 @@ impl<'a, T: Transport> Incoming<'a, T> {
     }
 
     /// This client speaks TLS or not: its first bytes tell, as [`DetectTls`] says.
+    ///
+    /// ```
+    /// use eventdispatcher::codec::Lines;
+    /// use eventdispatcher::tls::TlsServer;
+    /// use eventdispatcher::{Communicator, Cx, on_item};
+    /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// # let server = TlsServer::builder()
+    /// #     .certificate_pem(made.cert.pem(), made.signing_key.serialize_pem())
+    /// #     .build()?;
+    ///
+    /// let communicator = Communicator::new()?;
+    /// let listening = communicator.listen_tcp("127.0.0.1:0".parse()?, move |client| {
+    ///     let answer = |_: &str, cx: &Cx<'_, Lines>| {
+    ///         let tls = cx.tls_info(cx.id());
+    ///         Ok(cx.reply(if tls.is_some() { "nobody else hears us" } else { "take care" })?)
+    ///     };
+    ///     client.detect_tls(&server).serve(Lines::new(), on_item::<Lines, _>(answer))?;
+    ///     Ok(())
+    /// })?;
+    /// # communicator.remove(listening);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detect_tls(self, server: &TlsServer) -> Incoming<'a, DetectTls<T>> {
         self.map(|stream| DetectTls::new(stream, server))
     }
