@@ -620,6 +620,24 @@ mod tests {
     }
 
     #[test]
+    fn after_a_failure_what_else_came_is_thrown_away_so_that_closing_does_not_take_the_alert_back() {
+        for (resets, left) in [(true, 0), (false, 100_000 - READ)] {
+            let Pair { mut server, from_server, .. } = pair(TlsVersion::Tls13);
+            from_server.state().resets = resets;
+            from_server.put(vec![b'x'; 100_000]);
+            let error = server.establish().unwrap_err();
+            assert_eq!(TlsError::of(&error), Some(&TlsError::NotTls));
+            let state = from_server.state();
+            assert_eq!((state.input.len(), state.output.len(), state.shut), (left, 7, true));
+        }
+        // Not for ever.
+        let Pair { mut server, from_server, .. } = pair(TlsVersion::Tls13);
+        (from_server.state().resets, from_server.state().endless) = (true, true);
+        server.establish().unwrap_err();
+        assert_eq!(from_server.state().reads, 1 + DISCARD_READS);
+    }
+
+    #[test]
     fn damage_behind_the_own_end_mark_is_an_error_and_no_more() {
         for version in BOTH {
             let mut pair = open(version);
