@@ -1,7 +1,11 @@
 use super::message::Message;
 use super::name::NameError;
+use super::special::SERIAL;
 use super::value::ToValue;
 use super::view::MessageRef;
+
+/// A longer serial is not repeated: the answer may have to fit a datagram.
+const SERIAL_MAX: usize = 128;
 
 /// A message in the making: see [`Message::build`].
 #[derive(Debug, Clone)]
@@ -33,6 +37,24 @@ impl Builder {
     /// Addresses the message to the sender of `request`.
     pub fn reply_to(self, request: MessageRef<'_>) -> Self {
         self.change(|message| message.reply_to(request).map(drop))
+    }
+
+    /// Addresses the message to the sender of `request`, as far as its name can be written as a destination, and repeats
+    /// the request's [`serial`](super::SERIAL), if it has at most 128 bytes.
+    pub fn answer_to(self, request: MessageRef<'_>) -> Self {
+        self.change(|message| {
+            // A destination with a server and no service could not be written.
+            if !request.sent_from_service().is_empty() {
+                // Who calls itself what nobody can be called is answered without a name.
+                let _ = message.reply_to(request);
+            }
+            if let Some(serial) = request.get(SERIAL)
+                && (1..=SERIAL_MAX).contains(&serial.len())
+            {
+                message.set_known(SERIAL, &*serial);
+            }
+            Ok(())
+        })
     }
 
     /// Sets a parameter, over one of the same name.

@@ -227,10 +227,12 @@ impl Message {
     /// Addresses the message to the sender of `request`, and copies nothing else.
     ///
     /// # Errors
-    /// When the sender calls itself something that can't be written as a destination.
+    /// When the sender calls itself something that no sender can be called: neither a destination that
+    /// could not be written, nor one that means everybody.
     pub fn reply_to(&mut self, request: MessageRef<'_>) -> Result<&mut Self, NameError> {
         // Both are checked before one is set.
-        Part::Service.check(request.sent_from_service())?;
+        Part::SentFromServer.check(request.sent_from_server())?;
+        Part::SentFromService.check(request.sent_from_service())?;
         self.set_server(request.sent_from_server())?.set_service(request.sent_from_service())
     }
 
@@ -406,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_can_t_be_answered_changes_nothing() {
-        for sender in ["<web-1:cart X", "<web:cart.1 X"] {
+        for sender in ["<web-1:cart X", "<web:cart.1 X", "<*:cart X", "<web:. X"] {
             let request = MessageRef::parse(sender.as_bytes()).unwrap();
             let mut reply = Message::build("Y").server("a").service("b").finish().unwrap();
             assert!(reply.reply_to(request).is_err(), "{sender}");

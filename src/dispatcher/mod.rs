@@ -21,6 +21,7 @@
 //! value that nobody here looks at is Latin-1 or a hash. [`MessageRef::text`] is for values that are to
 //! be read as text, and checks them.
 
+mod answers;
 mod broadcast;
 mod builder;
 mod cache;
@@ -40,6 +41,7 @@ mod timespec;
 mod value;
 mod view;
 
+pub use answers::{invalid_answer, unknown_answer};
 pub use broadcast::Broadcast;
 pub use builder::Builder;
 pub use cache::Cache;
@@ -49,7 +51,7 @@ pub use message::Message;
 pub use messages::{DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Messages, read_message, write_datagram};
 pub use name::{NameError, NameFault, Part};
 pub use pattern::{Pattern, PatternError, PatternFault};
-pub use special::{CACHE, MESSAGE_VERSION, REPLY_TO, SECRET_CODE, TRANSMISSION_REPORT, VERSION};
+pub use special::{CACHE, MESSAGE_VERSION, REPLY_TO, SECRET_CODE, SERIAL, TRANSMISSION_REPORT, VERSION};
 pub use table::{Cursor, DuplicateEntry, EntryId, Hit, Info, Table};
 pub use template::Captures;
 pub use timespec::Timespec;

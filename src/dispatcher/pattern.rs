@@ -55,6 +55,12 @@ impl Pattern {
         Self { inner: Inner::Always }
     }
 
+    /// The messages with this command; no character means anything else than itself.
+    #[must_use]
+    pub fn exactly(command: &str) -> Self {
+        Self { inner: Inner::Exact(command.into()) }
+    }
+
     /// The messages for which `predicate` says so. It may look at parameters too.
     #[must_use]
     pub fn predicate(predicate: impl Fn(MessageRef<'_>) -> bool + 'static) -> Self {
@@ -67,6 +73,15 @@ impl Pattern {
         match &self.inner {
             Inner::Exact(command) => Some(command),
             _ => None,
+        }
+    }
+
+    /// As it is written, if it can be.
+    #[must_use]
+    pub fn written(&self) -> Option<String> {
+        match &self.inner {
+            Inner::Predicate(_) | Inner::Always => None,
+            _ => Some(self.to_string()),
         }
     }
 

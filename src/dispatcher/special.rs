@@ -12,6 +12,8 @@ pub const MESSAGE_VERSION: u32 = 1;
 /// Parameter: the version of the messages that the sender speaks, [`MESSAGE_VERSION`]; in REGISTER and
 /// CONNECT.
 pub const VERSION: &str = "version";
+/// Parameter: what a request and its answer have in common: whoever answers repeats it.
+pub const SERIAL: &str = "serial";
 /// Parameter: the secret that a receiver of datagrams may ask for. It travels as plain text.
 pub const SECRET_CODE: &str = "secret_code";
 /// Parameter: the address to which a datagram should be answered.
@@ -23,6 +25,7 @@ pub const CACHE: &str = "cache";
 pub const TRANSMISSION_REPORT: &str = "transmission_report";
 
 const FAILURE: &str = "failure";
+
 impl Message {
     /// Says which version of the messages is spoken here.
     pub fn add_version(&mut self) -> &mut Self {
@@ -35,7 +38,7 @@ impl Message {
     }
 
     /// For the names that this crate knows, which are legal.
-    pub(super) fn set_known(&mut self, name: &'static str, value: impl ToValue) -> &mut Self {
+    pub(crate) fn set_known(&mut self, name: &'static str, value: impl ToValue) -> &mut Self {
         let set: Result<_, NameError> = self.set(name, value).map(drop);
         debug_assert!(set.is_ok(), "{set:?}");
         self
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_names_are_legal() {
-        for name in [VERSION, SECRET_CODE, REPLY_TO, CACHE, TRANSMISSION_REPORT] {
+        for name in [VERSION, SERIAL, SECRET_CODE, REPLY_TO, CACHE, TRANSMISSION_REPORT] {
             assert_eq!(Part::Parameter.check(name), Ok(()));
         }
     }

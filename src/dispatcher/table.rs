@@ -274,6 +274,12 @@ impl<A> Table<A> {
         commands
     }
 
+    /// Whether a command has an entry of its own.
+    #[must_use]
+    pub fn handles(&self, command: &str) -> bool {
+        self.exact.contains_key(command)
+    }
+
     /// All entries, in the order in which they are tried; the catch-all is the last.
     #[must_use]
     pub fn entries(&self) -> Vec<Info<'_, A>> {

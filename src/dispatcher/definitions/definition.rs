@@ -7,7 +7,9 @@ use super::error::{DefinitionError, Fault};
 use super::ini::{Ini, Key, Place};
 use super::problem::{PROBLEMS_MAX, Problem, ProblemFault};
 use super::rule::Rule;
-use crate::dispatcher::{CACHE, Message, MessageRef, REPLY_TO, SECRET_CODE, TRANSMISSION_REPORT, VERSION};
+use crate::dispatcher::{
+    CACHE, Message, MessageRef, REPLY_TO, SECRET_CODE, SERIAL, TRANSMISSION_REPORT, VERSION,
+};
 
 /// A file with more bytes is none of a definition.
 const FILE_MAX: usize = 1 << 16;
@@ -44,8 +46,8 @@ const FILE_MAX: usize = 1 << 16;
 ///
 /// The C++ library knows the first three, and reads over the others; so it does over the key before the
 /// first section, `unknown-parameters` = `accepted` or `refused`. A file can therefore serve both.
-/// What is refused never includes the parameters that any message may have: `version`, `secret_code`,
-/// `reply_to`, `cache`, `transmission_report`, and those of a broadcast.
+/// What is refused never includes the parameters that any message may have: `version`, `serial`,
+/// `secret_code`, `reply_to`, `cache`, `transmission_report`, and those of a broadcast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     command: String,
@@ -195,7 +197,7 @@ impl Definition {
 
 /// Whether any message may have this parameter.
 fn is_common(name: &str) -> bool {
-    matches!(name, VERSION | SECRET_CODE | REPLY_TO | CACHE | TRANSMISSION_REPORT)
+    matches!(name, VERSION | SERIAL | SECRET_CODE | REPLY_TO | CACHE | TRANSMISSION_REPORT)
         || name.starts_with("broadcast_")
 }
 

@@ -10,6 +10,6 @@ mod set;
 
 pub use definition::{Definition, UnknownKey};
 pub use error::{DefinitionError, Fault};
-pub use problem::{Problem, ProblemFault, invalid_answer};
+pub use problem::{Problem, ProblemFault};
 pub use rule::{Kind, Presence, Rule};
 pub use set::{DEFAULT_PATH, Definitions, built_in_files};

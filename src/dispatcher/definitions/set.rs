@@ -148,7 +148,7 @@ impl Definitions {
     /// Checks a message. One without a definition is right.
     ///
     /// # Errors
-    /// With what is wrong, up to 16 things: see [`invalid_answer`](super::invalid_answer).
+    /// With what is wrong, up to 16 things: see [`invalid_answer`](crate::dispatcher::invalid_answer).
     pub fn check(&self, message: MessageRef<'_>) -> Result<(), Vec<Problem>> {
         self.get(message.command()).map_or(Ok(()), |definition| definition.check(message))
     }
