@@ -49,6 +49,7 @@
 //! | [`codec`] | items out of bytes and back; knows nothing of the loop |
 //! | [`dispatcher`] | messages (`server:service/COMMAND name=value`), what their parameters have to be, which action is for which |
 //! | [`connections`] | one file per kind of connection: how each is added is a method of [`Communicator`] |
+//! | [`connections::messages`] | services that talk in messages: which is for which action, built-in commands, requests |
 #![cfg_attr(
     feature = "clacks",
     doc = "| [`connections::clacks`] | the clacks server and its clients, made only of what is public here |"

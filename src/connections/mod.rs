@@ -7,6 +7,7 @@ mod command;
 mod fd;
 mod fifo;
 mod listener;
+pub mod messages;
 mod pipe;
 mod process;
 mod signals;

@@ -14,6 +14,9 @@
 //! | [`Messages`] | the codec: messages as lines of a stream |
 //! | [`read_message`], [`write_datagram`] | a message as a datagram |
 //!
+//! None of this knows a connection. What joins it to them is in
+//! [`connections::messages`](crate::connections::messages).
+//!
 //! # Names are text, values are bytes
 //! What a peer calls its servers, services and commands must be printable UTF-8, so that it can be
 //! compared, logged and passed on as `&str`. A value is whatever bytes the peer has put there: the C++

@@ -1,0 +1,71 @@
+//! Who a message came from.
+
+use crate::communicator::{Communicator, Cx, Id, Key, SendError};
+use crate::dispatcher::{MessageRef, Messages};
+
+/// Who a message came from, and how it is answered.
+///
+/// An action gets its messages through any kind of connection, and answers them without knowing which. The context of a
+/// stream of [`Messages`] is a peer; so is a [`Link`], which names a stream while no callback of it runs.
+pub trait Peer {
+    /// The loop.
+    fn communicator(&self) -> &Communicator;
+
+    /// The connection through which its messages come.
+    fn key(&self) -> Key;
+
+    /// Sends a message to it.
+    ///
+    /// # Errors
+    /// As [`Communicator::send`].
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError>;
+
+    /// The connection, if it is a stream to this peer alone.
+    fn stream(&self) -> Option<Id<Messages>> {
+        None
+    }
+}
+
+impl Peer for Cx<'_, Messages> {
+    fn communicator(&self) -> &Communicator {
+        self
+    }
+    fn key(&self) -> Key {
+        self.id().key()
+    }
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
+        self.reply(message)
+    }
+    fn stream(&self) -> Option<Id<Messages>> {
+        Some(self.id())
+    }
+}
+
+/// A stream of messages, by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Link<'a> {
+    communicator: &'a Communicator,
+    id: Id<Messages>,
+}
+
+impl<'a> Link<'a> {
+    /// The stream `id` of a communicator. It need not be there any more: sending says so.
+    pub fn new(communicator: &'a Communicator, id: Id<Messages>) -> Self {
+        Self { communicator, id }
+    }
+}
+
+impl Peer for Link<'_> {
+    fn communicator(&self) -> &Communicator {
+        self.communicator
+    }
+    fn key(&self) -> Key {
+        self.id.key()
+    }
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
+        self.communicator.send(self.id, message)
+    }
+    fn stream(&self) -> Option<Id<Messages>> {
+        Some(self.id)
+    }
+}
