@@ -1,0 +1,283 @@
+//! Sending one message, and waiting for its answer.
+
+use super::address::{Address, FileKind};
+use eventdispatcher::codec::ByteLines;
+use eventdispatcher::dispatcher::{
+    DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Message, MessageRef, SERIAL, read_message,
+};
+use eventdispatcher::{Blocking, BlockingError, Transport, tcp_stream, unix_stream};
+use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Why a message was not delivered, or not answered.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    NotSent(String),
+    NoAnswer(String),
+}
+
+impl Failure {
+    fn not_sent(address: &Address, why: impl std::fmt::Display) -> Self {
+        Self::NotSent(format!("not sent to {address}: {why}"))
+    }
+
+    fn no_answer(address: &Address, why: impl std::fmt::Display) -> Self {
+        Self::NoAnswer(format!("sent to {address}, but {why}"))
+    }
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) message: &'a Message,
+    /// In JSON.
+    pub(crate) json: bool,
+    /// For all of it: connecting, sending, and the answer.
+    pub(crate) timeout: Duration,
+    /// Wait for the answer.
+    pub(crate) reply: bool,
+}
+
+impl Delivery<'_> {
+    /// The bytes that are sent, without the line end of a stream.
+    ///
+    /// # Errors
+    /// When the message can't be expressed.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, String> {
+        let view = self.message.view();
+        if self.json {
+            return view.to_json().map(String::into_bytes).map_err(|error| error.to_string());
+        }
+        view.to_text().map_err(|error| error.to_string())
+    }
+
+    /// Sends it; gives the answer as it came, without its line end, if it was to wait for one.
+    ///
+    /// # Errors
+    /// When it could not be sent, or the answer did not come in time.
+    pub(crate) fn send(&self, address: &Address) -> Result<Option<Vec<u8>>, Failure> {
+        let end = Instant::now() + self.timeout;
+        let bytes = self.bytes().map_err(|error| Failure::not_sent(address, error))?;
+        match address {
+            Address::Udp(host, port) => {
+                let to = resolve(host, *port).map_err(|error| Failure::not_sent(address, error))?;
+                self.udp(address, &to, &bytes, end)
+            }
+            Address::Tcp(host, port) => {
+                let stream = connect(host, *port, end)
+                    .and_then(tcp_stream)
+                    .map_err(|error| Failure::not_sent(address, error))?;
+                self.stream(address, stream, &bytes, end)
+            }
+            Address::File(path, Some(FileKind::Datagram)) => self.unix_datagram(address, path, &bytes, end),
+            Address::File(path, kind) => match UnixStream::connect(path) {
+                Ok(stream) => {
+                    let stream = unix_stream(stream).map_err(|error| Failure::not_sent(address, error))?;
+                    self.stream(address, stream, &bytes, end)
+                }
+                Err(error) if kind.is_none() && error.raw_os_error() == Some(Errno::EPROTOTYPE as i32) => {
+                    self.unix_datagram(address, path, &bytes, end)
+                }
+                Err(error) => Err(Failure::not_sent(address, error)),
+            },
+        }
+    }
+
+    fn stream(
+        &self,
+        address: &Address,
+        transport: impl Transport,
+        bytes: &[u8],
+        end: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let not_sent = |error: BlockingError| Failure::not_sent(address, error);
+        let mut stream =
+            Blocking::new(transport, ByteLines::new()).map_err(|error| Failure::not_sent(address, error))?;
+        stream.send(bytes, left(end)).map_err(not_sent)?;
+        if !self.reply {
+            return Ok(None);
+        }
+        loop {
+            match stream.receive(left(end), |line| self.answer(line)) {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {}
+                Err(error) => return Err(Failure::no_answer(address, error)),
+            }
+        }
+    }
+
+    fn udp(
+        &self,
+        address: &Address,
+        to: &[SocketAddr],
+        bytes: &[u8],
+        end: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        if bytes.len() > DATAGRAM_MAX_UDP {
+            return Err(too_long(address, bytes, DATAGRAM_MAX_UDP));
+        }
+        let mut last = None;
+        for &to in to {
+            match send_udp(to, bytes) {
+                Ok(socket) if self.reply => return self.udp_answer(address, &socket, to, end).map(Some),
+                Ok(_) => return Ok(None),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+        Err(Failure::not_sent(address, error))
+    }
+
+    /// The answer may come from another port: services of the C++ library have a socket of its own for that.
+    fn udp_answer(
+        &self,
+        address: &Address,
+        socket: &UdpSocket,
+        from: SocketAddr,
+        end: Instant,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut buffer = vec![0; DATAGRAM_MAX_UNIX];
+        loop {
+            let got = socket.set_read_timeout(Some(positive(left(end))));
+            match got.and_then(|()| socket.recv_from(&mut buffer)) {
+                Ok((length, peer)) if peer.ip() == from.ip() => {
+                    if let Some(answer) = buffer.get(..length).and_then(|datagram| self.answer(datagram)) {
+                        return Ok(answer);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    return Err(Failure::not_sent(address, error));
+                }
+                Err(error) => return Err(Failure::no_answer(address, said(&error))),
+            }
+            if left(end).is_zero() {
+                return Err(Failure::no_answer(address, BlockingError::TimedOut));
+            }
+        }
+    }
+
+    fn unix_datagram(
+        &self,
+        address: &Address,
+        path: &Path,
+        bytes: &[u8],
+        end: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        if bytes.len() > DATAGRAM_MAX_UNIX {
+            return Err(too_long(address, bytes, DATAGRAM_MAX_UNIX));
+        }
+        let socket = if self.reply { named_socket() } else { UnixDatagram::unbound() };
+        let sent = socket.and_then(|socket| {
+            // A receiver whose queue is full is waited for.
+            socket.set_write_timeout(Some(positive(left(end))))?;
+            socket.send_to(bytes, path)?;
+            Ok(socket)
+        });
+        let socket = sent.map_err(|error| Failure::not_sent(address, said(&error)))?;
+        if !self.reply {
+            return Ok(None);
+        }
+        let mut buffer = vec![0; DATAGRAM_MAX_UNIX];
+        loop {
+            let got = socket.set_read_timeout(Some(positive(left(end))));
+            match got.and_then(|()| socket.recv(&mut buffer)) {
+                Ok(length) => {
+                    if let Some(answer) = buffer.get(..length).and_then(|datagram| self.answer(datagram)) {
+                        return Ok(Some(answer));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::no_answer(address, said(&error))),
+            }
+            if left(end).is_zero() {
+                return Err(Failure::no_answer(address, BlockingError::TimedOut));
+            }
+        }
+    }
+
+    /// What came, if it is the answer: anything, unless the request has a serial and what came is a message with another
+    /// one.
+    fn answer(&self, came: &[u8]) -> Option<Vec<u8>> {
+        if came.trim_ascii().is_empty() {
+            return None;
+        }
+        let other = self.message.get(SERIAL).is_some_and(|serial| {
+            let mut scratch = None;
+            let theirs = |message: MessageRef<'_>| message.get(SERIAL).map(std::borrow::Cow::into_owned);
+            let theirs = read_message(came, &mut scratch).ok().and_then(theirs);
+            theirs.is_some_and(|theirs| theirs != serial)
+        });
+        (!other).then(|| came.to_vec())
+    }
+}
+
+fn too_long(address: &Address, bytes: &[u8], limit: usize) -> Failure {
+    let length = bytes.len();
+    Failure::not_sent(address, format!("the message has {length} bytes, and a datagram no more than {limit}"))
+}
+
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+}
+
+/// Sockets take 0 for "for ever".
+fn positive(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
+}
+
+/// As [`io::Error`], but a time that is over is called so.
+fn said(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => BlockingError::TimedOut.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+/// Connects to the first address that answers.
+fn connect(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
+    for address in resolve(host, port)? {
+        match TcpStream::connect_timeout(&address, positive(left(end))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends a datagram, and gives the socket for the answer. That nobody listens is seen, at least on this computer.
+fn send_udp(to: SocketAddr, bytes: &[u8]) -> io::Result<UdpSocket> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    // A refusal is reported though the socket is not connected, which would keep answers of other ports out.
+    if to.is_ipv4() {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        socket.set_broadcast(true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+    }
+    socket.send_to(bytes, to)?;
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(socket),
+    }
+}
+
+/// A socket that can be answered. It has no file, so nothing is left behind.
+fn named_socket() -> io::Result<UnixDatagram> {
+    let random = RandomState::new().hash_one(std::process::id());
+    UnixDatagram::bind_addr(&UnixAddr::from_abstract_name(format!("ed-signal-{random:016x}"))?)
+}
