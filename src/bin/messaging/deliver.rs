@@ -49,13 +49,17 @@ impl Delivery<'_> {
     /// The bytes that are sent, without the line end of a stream.
     ///
     /// # Errors
-    /// When the message can't be expressed.
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>, String> {
+    /// When the message can't be expressed, or is too long.
+    pub(crate) fn bytes(&self, address: &Address) -> Result<Vec<u8>, Failure> {
         let view = self.message.view();
-        if self.json {
-            return view.to_json().map(String::into_bytes).map_err(|error| error.to_string());
-        }
-        view.to_text().map_err(|error| error.to_string())
+        let written = if self.json { view.to_json().map(String::into_bytes) } else { view.to_text() };
+        let bytes = written.map_err(|error| Failure::not_sent(address, error))?;
+        let limit = match address {
+            Address::Udp(..) => DATAGRAM_MAX_UDP,
+            Address::File(_, Some(FileKind::Datagram)) => DATAGRAM_MAX_UNIX,
+            _ => usize::MAX,
+        };
+        if bytes.len() > limit { Err(too_long(address, &bytes, limit)) } else { Ok(bytes) }
     }
 
     /// Sends it; gives the answer as it came, without its line end, if it was to wait for one.
@@ -64,7 +68,7 @@ impl Delivery<'_> {
     /// When it could not be sent, or the answer did not come in time.
     pub(crate) fn send(&self, address: &Address) -> Result<Option<Vec<u8>>, Failure> {
         let end = Instant::now() + self.timeout;
-        let bytes = self.bytes().map_err(|error| Failure::not_sent(address, error))?;
+        let bytes = self.bytes(address)?;
         match address {
             Address::Udp(host, port) => {
                 let to = resolve(host, *port).map_err(|error| Failure::not_sent(address, error))?;
@@ -120,9 +124,6 @@ impl Delivery<'_> {
         bytes: &[u8],
         end: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        if bytes.len() > DATAGRAM_MAX_UDP {
-            return Err(too_long(address, bytes, DATAGRAM_MAX_UDP));
-        }
         let mut last = None;
         for &to in to {
             match send_udp(to, bytes) {

@@ -7,3 +7,4 @@ pub(crate) mod deliver;
 pub(crate) mod environment;
 pub(crate) mod report;
 pub(crate) mod sender;
+pub(crate) mod settings;
