@@ -2,7 +2,7 @@
 
 use super::fd::Fd;
 use super::pipe::Duplex;
-use super::process::{Captured, Change, Finished, Plan, Process};
+use super::process::{Captured, Change, Finished, Plan, Process, leave};
 use super::transport::Transport;
 use crate::codec::{Codec, Raw};
 use crate::communicator::{Communicator, Cx, Handler, HandlerResult, Key};
@@ -342,10 +342,10 @@ fn spawn(
     let mut children: Vec<Child> = Vec::new();
     let started = spawn_into(&mut children, chain, first, last, errors, group);
     if let Err(error) = started {
-        for mut child in children {
+        for child in &mut children {
             let _ = child.kill();
-            let _ = child.wait(); // it is dead: this is no waiting
         }
+        leave(children);
         return Err(error);
     }
     Ok(children)

@@ -428,4 +428,19 @@ mod tests {
         communicator.run().unwrap();
         assert_eq!(*notes.0.borrow(), ["closed: failed: the descriptor is for reading only"]);
     }
+
+    #[test]
+    fn a_terminal_that_is_lent_never_becomes_non_blocking_for_the_others() {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let communicator = Communicator::new().unwrap();
+        let notes = Notes::default();
+        communicator.stream(Fd::borrow(&pair.slave).unwrap(), Lines::new(), notes.clone()).unwrap();
+        assert!(!flags(&pair.slave).unwrap().contains(OFlag::O_NONBLOCK));
+        File::from(pair.master.try_clone().unwrap()).write_all(b"typed\nstop\n").unwrap();
+        communicator.run().unwrap();
+        assert_eq!(*notes.0.borrow(), ["typed", "stop", "closed: closed by this program"]);
+        // The other side opened again would be another terminal.
+        drop(Fd::borrow(&pair.master).unwrap());
+        assert!(!flags(&pair.master).unwrap().contains(OFlag::O_NONBLOCK));
+    }
 }

@@ -305,6 +305,11 @@ fn open_all(children: Vec<Child>) -> (Vec<One>, Option<io::Error>) {
 /// Processes that nobody watches any more and that have not ended: else each would stay a zombie.
 static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
+/// They will be reaped when they have ended, without waiting for it now.
+pub(super) fn leave(children: impl IntoIterator<Item = Child>) {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).extend(children);
+}
+
 /// Reaps what has ended of those that were left, each time that something is done with a process.
 fn reap_left() {
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -428,7 +433,6 @@ impl Driver for OnProcess {
             let _ = state.signal(Signal::KILL);
         }
         let running = std::mem::take(&mut state.running);
-        let left = running.into_iter().filter(|one| one.status.is_none()).map(|one| one.child);
-        LEFT.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        leave(running.into_iter().filter(|one| one.status.is_none()).map(|one| one.child));
     }
 }
