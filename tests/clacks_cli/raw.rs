@@ -211,7 +211,7 @@ fn a_terminal_is_put_back_when_the_connection_is_lost() {
     server.kill();
     let done = raw.done();
     assert_eq!(done.code(), Some(3));
-    assert_eq!(done.stderr, "clacks: disconnected: ended by the other side\n");
+    assert!(done.stderr.starts_with("clacks: disconnected: "), "{done:?}");
     assert!(terminal.is_itself());
 }
 

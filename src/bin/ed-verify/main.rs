@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Check the files that define messages: <COMMAND>.conf.
+/// Check the files that define messages, named COMMAND.conf.
 ///
 /// Says everything that is wrong, with file, line and column. A key that means nothing is wrong too: most often it is
 /// misspelt.
