@@ -1,0 +1,166 @@
+//! Who is called, and when.
+
+use super::{Begun, Core, Who};
+use crate::communicator::key::Key;
+use crate::communicator::slot::{Phase, Ready};
+use crate::communicator::timers::Handle;
+use std::mem::take;
+
+impl<D, F> Core<D, F> {
+    pub(crate) fn make_ready(&mut self, key: Key, why: Ready) {
+        let Some(slot) = self.any(key) else { return };
+        slot.ready.add(why);
+        if !slot.listed && !slot.callable().is_empty() {
+            slot.listed = true;
+            self.ready.push(Who::Connection(key));
+        }
+    }
+
+    /// What the poll says of a connection.
+    pub(crate) fn event(&mut self, key: Key, input: bool, output: bool, hangup: bool) {
+        let Some(slot) = self.any(key) else { return };
+        slot.hung_up |= hangup;
+        let mut why = Ready::default();
+        if input || hangup {
+            why.add(Ready::INPUT);
+        }
+        if output {
+            if slot.phase == Phase::Connecting {
+                why.add(Ready::INPUT);
+            } else {
+                slot.blocked = false;
+                self.make_dirty(key);
+            }
+        }
+        if !why.is_empty() {
+            self.make_ready(key, why);
+        }
+    }
+
+    /// Who is to be called in this turn, in order: by priority, then by how long it has been ready.
+    pub(crate) fn take_ready(&mut self, turn: &mut Vec<(u8, Who)>) {
+        turn.clear();
+        let mut ready = take(&mut self.ready);
+        for who in ready.drain(..) {
+            let priority = match who {
+                Who::Connection(key) => self.any(key).map(|slot| slot.priority),
+                Who::Timer(id) => self.call(id).map(|call| call.priority),
+            };
+            turn.extend(priority.map(|priority| (priority, who)));
+        }
+        self.ready = ready;
+        turn.sort_by_key(|&(priority, _)| priority); // stable: the order of readiness stays
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Takes a connection out of its slot for its call, if it may be called.
+    pub(crate) fn begin(&mut self, key: Key) -> Option<Begun<D>> {
+        let slot = self.any(key)?;
+        slot.listed = false;
+        let ready = slot.callable();
+        if ready.is_empty() {
+            return None;
+        }
+        let driver = slot.driver.take()?;
+        slot.ready = slot.ready.without(ready);
+        let mut told = ready;
+        if slot.hung_up {
+            told.add(Ready::HANGUP);
+        }
+        let begun = Begun {
+            driver,
+            ready: told,
+            due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
+            phase: slot.phase,
+            wants_write: slot.wants_write,
+            finished: slot.finished,
+            settings: slot.settings.clone(),
+        };
+        self.running = Some(key);
+        self.interrupted = false;
+        if ready.has(Ready::TIMEOUTS) {
+            self.guard(key); // they run again
+        }
+        Some(begun)
+    }
+
+    /// Puts a connection back after its call. Gives it back if it was removed meanwhile.
+    #[must_use]
+    pub(crate) fn end(&mut self, key: Key, driver: D, wants_write: bool) -> Option<D> {
+        self.running = None;
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.gone {
+            self.discard_slot(key);
+            return Some(driver);
+        }
+        slot.driver = Some(driver);
+        slot.wants_write = wants_write;
+        None
+    }
+
+    /// What a call did not hand over, because the connection was switched off during it, comes again when it is on.
+    pub(crate) fn put_back(&mut self, key: Key, why: Ready, due: &[Handle]) {
+        let Some(slot) = self.open(key) else { return };
+        let set = due.iter().filter(|timer| slot.timers.contains(timer));
+        slot.due.splice(..0, set.copied());
+        let why = if slot.due.is_empty() { why.without(Ready::TIMERS) } else { why };
+        self.make_ready(key, why);
+    }
+
+    /// Whether the running connection may have been closed, removed, disabled or stopped, or has much to write.
+    pub(crate) fn interrupted(&mut self) -> bool {
+        take(&mut self.interrupted)
+    }
+
+    /// Whether a connection that runs may be called once more.
+    pub(crate) fn may_call(&mut self, key: Key) -> bool {
+        self.open(key).is_some_and(|slot| slot.enabled)
+    }
+
+    /// Whether a connection that runs may go on reading.
+    pub(crate) fn may_read(&mut self, key: Key) -> bool {
+        self.open(key).is_some_and(|slot| slot.enabled && slot.reading && slot.upgrade.is_none())
+    }
+
+    pub(crate) fn set_enabled(&mut self, key: Key, enabled: bool) -> bool {
+        let (running, now) = (self.running == Some(key), self.now);
+        let Some(slot) = self.open(key) else { return false };
+        if slot.phase == Phase::Connecting && enabled && !slot.enabled {
+            slot.added = slot.added.max(now); // the time for connecting has waited
+        }
+        slot.enabled = enabled;
+        self.interrupted |= running;
+        self.guard(key);
+        self.make_ready(key, Ready::default());
+        true
+    }
+
+    pub(crate) fn set_reading(&mut self, key: Key, reading: bool) -> bool {
+        let running = self.running == Some(key);
+        let Some(slot) = self.open(key) else { return false };
+        slot.reading = reading;
+        self.interrupted |= running;
+        self.make_ready(key, Ready::default());
+        true
+    }
+
+    pub(crate) fn received(&mut self, key: Key, bytes: usize, items: u64) {
+        let now = self.now;
+        if let Some(slot) = self.any(key) {
+            slot.bytes_in += bytes as u64;
+            slot.items_in += items;
+            if bytes > 0 {
+                (slot.last_read, slot.heard) = (now, now);
+            }
+        }
+    }
+
+    pub(crate) fn set_unread(&mut self, key: Key, bytes: usize) {
+        if let Some(slot) = self.any(key) {
+            slot.unread = bytes;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Timeouts of connections, timers and dates.
+
+use super::{Call, Core, Due, Who};
+use crate::communicator::DEFAULT_PRIORITY;
+use crate::communicator::error::Closed;
+use crate::communicator::key::{Key, TimerId};
+use crate::communicator::settings::Timeout;
+use crate::communicator::slot::{Limit, Phase, Ready};
+use crate::communicator::timers::Handle;
+use std::mem::take;
+
+/// A timer that has fired and waits for its call.
+const NEVER: u64 = u64::MAX;
+
+impl<D, F> Core<D, F> {
+    /// Sees to it that the connection's timer fires no later than the first of its time limits.
+    pub(crate) fn guard(&mut self, key: Key) {
+        let Some(slot) = self.any(key) else { return };
+        let Some(first) = slot.limits_in_time().map(|(_, at)| at).min() else { return };
+        match slot.guard {
+            Some((_, at)) if at <= first => {}
+            Some((handle, _)) => {
+                slot.guard = Some((handle, first));
+                self.timers.set(handle, first);
+            }
+            None => {
+                let handle = self.timers.insert(first, Due::Guard(key));
+                if let Some(slot) = self.any(key) {
+                    slot.guard = Some((handle, first));
+                }
+            }
+        }
+    }
+
+    pub(super) fn unguard(&mut self, key: Key) {
+        if let Some((handle, _)) = self.any(key).and_then(|slot| slot.guard.take()) {
+            self.timers.remove(handle);
+        }
+    }
+
+    /// Looks at a connection's time limits when its guard has fired; those that are over make it ready.
+    pub(super) fn look(&mut self, key: Key) {
+        let now = self.now;
+        let Some(slot) = self.any(key) else { return };
+        let fired = slot.guard.take().map_or(now, |(_, at)| at);
+        // The guard is usually early. What is over by now but was not at its time gets its own place among the others.
+        let over: Vec<Limit> =
+            slot.limits_in_time().filter(|&(_, at)| at <= fired).map(|(what, _)| what).collect();
+        for what in over {
+            match what {
+                Limit::Timeout(bit) => {
+                    let Some(slot) = self.any(key) else { return };
+                    slot.restart(bit, now);
+                    if slot.phase == Phase::Connecting && slot.enabled {
+                        // Nobody can be asked yet.
+                        let _ = self.close(key, Closed::TimedOut(Timeout::Deadline));
+                    } else {
+                        self.make_ready(key, bit);
+                    }
+                }
+                Limit::Connect => {
+                    let _ = self.close(key, Closed::TimedOut(Timeout::Connect));
+                }
+                Limit::Linger => {
+                    if let Some(slot) = self.any(key) {
+                        slot.linger_until = NEVER; // it is over: this must not fire again
+                    }
+                    self.make_ready(key, Ready::ABANDONED);
+                }
+            }
+        }
+        self.guard(key);
+    }
+
+    pub(crate) fn set_deadline(&mut self, key: Key, at: Option<u64>) -> bool {
+        let Some(slot) = self.open(key) else { return false };
+        (slot.deadline, slot.overdue) = (at, false);
+        slot.ready = slot.ready.without(Ready::DEADLINE);
+        self.guard(key);
+        true
+    }
+
+    /// Whether a timeout that the running connection is to be told of still counts: what was called before it
+    /// in this turn may have lifted it, and what came in this turn is in time.
+    pub(crate) fn still_over(&mut self, key: Key, what: Timeout) -> bool {
+        let now = self.now;
+        let Some(slot) = self.open(key) else { return false };
+        let timeouts = &slot.settings.timeouts;
+        match what {
+            Timeout::Read => timeouts.read.is_some() && slot.heard != now,
+            Timeout::Write => timeouts.write.is_some(),
+            Timeout::Idle => timeouts.idle.is_some() && slot.heard != now,
+            Timeout::Stalled => timeouts.stalled.is_some(),
+            Timeout::Deadline => take(&mut slot.overdue),
+            Timeout::Connect | Timeout::Timer(_) => false,
+        }
+    }
+
+    /// The tag of a connection's own timer that is over, unless it was cancelled.
+    pub(crate) fn take_timer(&mut self, key: Key, timer: Handle) -> Option<u64> {
+        let &mut Due::Tagged(of, tag) = self.timers.get_mut(timer)? else { return None };
+        if of != key {
+            return None;
+        }
+        self.timers.remove(timer);
+        if let Some(slot) = self.any(key) {
+            slot.timers.retain(|other| *other != timer);
+        }
+        Some(tag)
+    }
+
+    /// Lets go of those that a call neither took nor put back.
+    pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {
+        for &timer in due {
+            if !self.any(key).is_some_and(|slot| slot.due.contains(&timer)) {
+                let _ = self.take_timer(key, timer);
+            }
+        }
+    }
+
+    /// Everything that is due by the loop's clock becomes ready.
+    pub(crate) fn expire(&mut self, now: u64) {
+        self.now = now;
+        self.turns += 1;
+        while let Some(handle) = self.timers.due(now) {
+            match self.timers.get_mut(handle) {
+                Some(&mut Due::Guard(key)) => {
+                    self.timers.remove(handle);
+                    self.look(key);
+                }
+                Some(&mut Due::Tagged(key, _)) => {
+                    self.timers.set(handle, NEVER); // it can be cancelled until it is handed over
+                    if let Some(slot) = self.open(key) {
+                        slot.due.push(handle);
+                        self.make_ready(key, Ready::TIMERS);
+                    }
+                }
+                Some(Due::Call(call)) => {
+                    let next = call.grid.map_or(NEVER, |(start, period)| next_on_grid(start, period, now));
+                    self.timers.set(handle, next);
+                    self.ready.push(Who::Timer(TimerId {
+                        index: handle.index,
+                        generation: handle.generation,
+                        wall: false,
+                    }));
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Everything that is due by the wall clock becomes ready. The clock may have jumped either way.
+    pub(crate) fn expire_dates(&mut self, wall: u64) {
+        while let Some(handle) = self.dates.due(wall.min(NEVER - 1)) {
+            self.dates.set(handle, NEVER);
+            self.ready.push(Who::Timer(TimerId {
+                index: handle.index,
+                generation: handle.generation,
+                wall: true,
+            }));
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.timers.next_deadline().filter(|&at| at != NEVER)
+    }
+
+    pub(crate) fn next_date(&self) -> Option<u64> {
+        self.dates.next_deadline().filter(|&at| at != NEVER)
+    }
+
+    /// A timer that calls `call` at `at`, and then each `period` on the same grid.
+    pub(crate) fn add_timer(&mut self, at: u64, period: Option<u64>, call: F) -> TimerId {
+        self.calls += 1;
+        let grid = period.map(|period| (at, period.max(1)));
+        let call = Call { call: Some(call), grid, priority: DEFAULT_PRIORITY };
+        let handle = self.timers.insert(at.min(NEVER - 1), Due::Call(call));
+        TimerId { index: handle.index, generation: handle.generation, wall: false }
+    }
+
+    pub(crate) fn add_date(&mut self, wall: u64, call: F) -> TimerId {
+        self.calls += 1;
+        let call = Call { call: Some(call), grid: None, priority: DEFAULT_PRIORITY };
+        let handle = self.dates.insert(wall.min(NEVER - 1), Due::Call(call));
+        TimerId { index: handle.index, generation: handle.generation, wall: true }
+    }
+
+    /// A timer of a connection: its handler gets the tag.
+    pub(crate) fn add_tagged(&mut self, key: Key, at: u64, tag: u64) -> Option<TimerId> {
+        self.open(key)?;
+        let handle = self.timers.insert(at.min(NEVER - 1), Due::Tagged(key, tag));
+        if let Some(slot) = self.open(key) {
+            slot.timers.push(handle);
+        }
+        Some(TimerId { index: handle.index, generation: handle.generation, wall: false })
+    }
+
+    pub(super) fn call(&mut self, id: TimerId) -> Option<&mut Call<F>> {
+        let handle = Handle { index: id.index, generation: id.generation };
+        let timers = if id.wall { &mut self.dates } else { &mut self.timers };
+        match timers.get_mut(handle) {
+            Some(Due::Call(call)) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Takes a timer's closure for its call.
+    pub(crate) fn begin_timer(&mut self, id: TimerId) -> Option<F> {
+        self.call(id)?.call.take()
+    }
+
+    /// The closure of a timer that repeats goes back. What is given back is to be dropped.
+    #[must_use]
+    pub(crate) fn end_timer(&mut self, id: TimerId, call: F) -> Option<F> {
+        match self.call(id) {
+            Some(timer) if timer.grid.is_some() => {
+                timer.call = Some(call);
+                None
+            }
+            Some(_) => {
+                let _ = self.cancel(id);
+                Some(call)
+            }
+            None => Some(call),
+        }
+    }
+
+    /// Removes a timer. `None`: there is none of that name. The closure inside is to be dropped.
+    #[must_use]
+    pub(crate) fn cancel(&mut self, id: TimerId) -> Option<Option<F>> {
+        let handle = Handle { index: id.index, generation: id.generation };
+        let timers = if id.wall { &mut self.dates } else { &mut self.timers };
+        match timers.get_mut(handle)? {
+            Due::Guard(_) => None,
+            &mut Due::Tagged(key, _) => {
+                self.timers.remove(handle);
+                if let Some(slot) = self.any(key) {
+                    slot.timers.retain(|other| *other != handle);
+                    slot.due.retain(|other| *other != handle);
+                    if slot.due.is_empty() {
+                        slot.ready = slot.ready.without(Ready::TIMERS);
+                    }
+                }
+                Some(None)
+            }
+            Due::Call(_) => {
+                self.calls -= 1;
+                match timers.remove(handle) {
+                    Some(Due::Call(call)) => Some(call.call),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    pub(crate) fn set_timer_priority(&mut self, id: TimerId, priority: u8) -> bool {
+        self.call(id).map(|call| call.priority = priority).is_some()
+    }
+
+    pub(crate) fn timer_is_set(&mut self, id: TimerId) -> bool {
+        let handle = Handle { index: id.index, generation: id.generation };
+        let timers = if id.wall { &mut self.dates } else { &mut self.timers };
+        timers.get_mut(handle).is_some_and(|due| !matches!(due, Due::Guard(_)))
+    }
+}
+
+/// The first point after `now` on the grid through `start`: what was missed is skipped.
+fn next_on_grid(start: u64, period: u64, now: u64) -> u64 {
+    let steps = now.saturating_sub(start) / period + 1;
+    steps.checked_mul(period).and_then(|ahead| start.checked_add(ahead)).unwrap_or(NEVER)
+}

@@ -1,0 +1,213 @@
+//! Output: queued, and handed out to be written.
+
+use super::{Core, Queued, Writing, Wrote};
+use crate::communicator::error::SendError;
+use crate::communicator::key::Key;
+use crate::communicator::output::{OutQueue, Written};
+use crate::communicator::slot::{Phase, Ready, Slot};
+use slab::Slab;
+use std::io;
+use std::mem::take;
+use std::rc::Rc;
+
+/// A queue that is as long as this is written at once and not at the end of the turn.
+const WRITE_AT_ONCE: usize = 128 << 10;
+
+impl<D, F> Core<D, F> {
+    pub(crate) fn queue(&mut self, key: Key, bytes: &[u8]) -> Result<Queued, SendError> {
+        let slot = Self::writable(&mut self.slots, key)?;
+        let first = slot.out.is_empty();
+        slot.out.push(bytes, &mut self.spares);
+        Ok(self.queued(key, first))
+    }
+
+    pub(crate) fn queue_shared(&mut self, key: Key, bytes: &Rc<Vec<u8>>) -> Result<Queued, SendError> {
+        let slot = Self::writable(&mut self.slots, key)?;
+        let first = slot.out.is_empty();
+        slot.out.push_shared(bytes, &mut self.spares);
+        Ok(self.queued(key, first))
+    }
+
+    pub(super) fn writable(slots: &mut Slab<Slot<D>>, key: Key) -> Result<&mut Slot<D>, SendError> {
+        let slot = slots
+            .get_mut(key.slot as usize)
+            .filter(|slot| slot.generation == key.generation && slot.is_open())
+            .ok_or(SendError::Gone)?;
+        if slot.finishing || slot.write_error.is_some() {
+            return Err(SendError::Gone);
+        }
+        let queued = slot.out.len();
+        if queued >= slot.settings.limits.output {
+            slot.pressed = true;
+            return Err(SendError::Full { queued });
+        }
+        Ok(slot)
+    }
+
+    /// `first`: nothing was queued before.
+    pub(super) fn queued(&mut self, key: Key, first: bool) -> Queued {
+        let running = self.running == Some(key);
+        let slot = &mut self.slots[key.slot as usize];
+        let len = slot.out.len();
+        slot.pressed |= len >= slot.settings.limits.high_water;
+        if first && slot.stuck {
+            // A layer below holds bytes back. From now on something waits that the loop knows of.
+            slot.stalled_since = self.now;
+            self.guard(key);
+        }
+        let slot = &mut self.slots[key.slot as usize];
+        if slot.phase == Phase::Connecting || slot.blocked {
+            return Queued::Later;
+        }
+        let at_once = len >= WRITE_AT_ONCE;
+        self.make_dirty(key);
+        if !at_once {
+            return Queued::Later;
+        }
+        // Itself it can't be written now; it does so before it goes on.
+        self.interrupted |= running;
+        if running { Queued::Later } else { Queued::Now }
+    }
+
+    /// This side's direction ends as soon as the queue is empty.
+    pub(crate) fn finish(&mut self, key: Key) -> bool {
+        let Some(slot) = self.open(key) else { return false };
+        slot.finishing = true;
+        if slot.phase != Phase::Connecting {
+            self.make_dirty(key);
+        }
+        true
+    }
+
+    pub(crate) fn make_dirty(&mut self, key: Key) {
+        let Some(slot) = self.any(key) else { return };
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Those with something to write, in the order in which they got it.
+    pub(crate) fn take_dirty(&mut self, into: &mut Vec<Key>) {
+        into.clear();
+        std::mem::swap(into, &mut self.dirty);
+        for &key in &*into {
+            if let Some(slot) = self.any(key) {
+                slot.dirty = false;
+            }
+        }
+    }
+
+    /// The queue and the driver, for writing outside. `None`: it runs, or can't be written now.
+    pub(crate) fn begin_write(&mut self, key: Key) -> Option<Writing<D>> {
+        let slot = self.any(key)?;
+        let waits = slot.phase == Phase::Connecting || slot.upgrade.is_some();
+        if waits || slot.blocked || slot.write_error.is_some() {
+            return None;
+        }
+        Some(Writing {
+            driver: slot.driver.take()?,
+            out: take(&mut slot.out),
+            phase: slot.phase,
+            wants_write: slot.wants_write,
+            finish: slot.finishing && !slot.finished,
+        })
+    }
+
+    /// The queue of the running connection, for it to write itself, if it is long.
+    pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<OutQueue> {
+        let slot = self.open(key)?;
+        let waits = slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
+        if waits || slot.out.len() < WRITE_AT_ONCE {
+            return None;
+        }
+        Some(take(&mut slot.out))
+    }
+
+    pub(crate) fn end_own_write(&mut self, key: Key, out: OutQueue, result: io::Result<Written>) {
+        self.wrote(key, out, result);
+    }
+
+    /// What [`begin_write`](Self::begin_write) took goes back, with what came of it. Gives the driver back if the
+    /// connection was removed meanwhile.
+    #[must_use]
+    pub(crate) fn end_write(&mut self, key: Key, driver: D, out: OutQueue, wrote: Wrote) -> Option<D> {
+        let Some(slot) = self.any(key) else { return Some(driver) };
+        slot.driver = Some(driver);
+        slot.finished |= wrote.finished;
+        slot.wants_write = wrote.wants_write;
+        self.wrote(key, out, wrote.result);
+        None
+    }
+
+    pub(super) fn wrote(&mut self, key: Key, mut out: OutQueue, result: io::Result<Written>) {
+        let now = self.now;
+        let Core { slots, spares, .. } = self;
+        let Some(slot) =
+            slots.get_mut(key.slot as usize).filter(|slot| slot.generation == key.generation && !slot.gone)
+        else {
+            return;
+        };
+        // What is left is older than a layer that was asked for while it was written.
+        let queue = slot.upgrade.as_mut().map_or(&mut slot.out, |upgrade| &mut upgrade.before);
+        let added = take(queue);
+        if !added.is_empty() {
+            out.append(added, spares);
+        }
+        out.rest(spares);
+        *queue = out;
+        let written = match result {
+            Ok(written) => written,
+            Err(error) => {
+                slot.out.clear(spares);
+                if let Some(upgrade) = &mut slot.upgrade {
+                    upgrade.before.clear(spares);
+                }
+                slot.write_error = Some(error);
+                // Who stopped reading until there is room again would else wait for ever.
+                let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;
+                // What can still be read comes first; then it ends.
+                self.make_ready(key, Ready::INPUT);
+                if drained {
+                    self.make_ready(key, Ready::DRAINED);
+                }
+                return;
+            }
+        };
+        slot.bytes_out += written.bytes as u64;
+        if written.bytes > 0 {
+            (slot.last_write, slot.told) = (now, now);
+        }
+        if written.bytes > 0 || !slot.stuck {
+            slot.stalled_since = now;
+        }
+        (slot.blocked, slot.stuck) = (written.blocked, written.blocked);
+        let more = !slot.blocked && !slot.out.is_empty();
+        let drained =
+            slot.pressed && slot.phase == Phase::Open && slot.out.len() <= slot.settings.limits.low_water;
+        if drained {
+            slot.pressed = false;
+        }
+        if written.blocked {
+            self.guard(key);
+        }
+        if more {
+            self.make_dirty(key);
+        }
+        if drained {
+            self.make_ready(key, Ready::DRAINED);
+        }
+    }
+
+    pub(crate) fn take_write_error(&mut self, key: Key) -> Option<io::Error> {
+        self.any(key)?.write_error.take()
+    }
+
+    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
+        self.spares.take()
+    }
+
+    pub(crate) fn give_spare(&mut self, buffer: Vec<u8>) {
+        self.spares.give(buffer);
+    }
+}
