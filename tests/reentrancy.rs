@@ -2,7 +2,7 @@
 
 mod bed;
 
-use bed::{Log, Probe, assert_log, pass, receive, run, settle, turn, unix, until};
+use bed::{Log, Probe, assert_log, has_ended, pass, receive, run, settle, turn, unix, until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
     Closed, Communicator, Cx, Handler, HandlerResult, Id, Key, Limits, SendError, Signal, Timeouts, TimerId,
@@ -123,8 +123,8 @@ impl World {
         until(communicator, || self.log.len() > 0);
         disabled.write_all(b"not yet\n").unwrap();
         until(communicator, || self.log.has("added \"hello\"") && self.log.has("sent Timer(1)"));
-        assert_eq!(removed.read(&mut [0]).unwrap(), 0, "{whence}");
-        assert_eq!(closed.read(&mut [0]).unwrap(), 0, "{whence}");
+        assert!(has_ended(&mut removed), "{whence}");
+        assert!(has_ended(&mut closed), "{whence}");
         assert_eq!(receive(communicator, &mut sent, 14), b"direct\nto all\n", "{whence}");
         assert_eq!(
             receive(communicator, self.added.borrow_mut().as_mut().unwrap(), 7),

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 const CHUNK: usize = 64 << 10;
 
+/// Who wants to wait for longer waits as long as this: a point in time has bounds.
+pub(super) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Any codec over any transport, for tools and scripts that need no loop: the same transports, the same codecs.
 ///
 /// ```
@@ -98,7 +101,7 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
     /// # Errors
     /// When that takes longer than `timeout` or the connection fails.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), BlockingError> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(LONGEST);
         loop {
             if self.write()? {
                 return Ok(());
@@ -126,13 +129,19 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         timeout: Duration,
         take: impl FnOnce(C::In<'_>) -> R,
     ) -> Result<R, BlockingError> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(LONGEST);
         let mut take = Some(take);
         let mut late = false;
         loop {
             while self.used < self.held.len() {
                 let Self { codec, held, used, .. } = self;
                 let (took, result) = match codec.decode(&held[*used..]).map_err(BlockingError::Decode)? {
+                    Decoded::Item(_, 0) | Decoded::Skip(0) => {
+                        return Err(BlockingError::Decode(DecodeError::invalid(
+                            "the codec takes no bytes",
+                            0,
+                        )));
+                    }
                     Decoded::Item(item, took) => (took, take.take().map(|take| take(item))),
                     Decoded::Skip(took) => (took, None),
                     Decoded::More => break,
@@ -351,6 +360,35 @@ mod tests {
             assert_eq!(error.to_string(), format!("the connection failed: {text}"));
             assert!(far.state().closed);
         }
+    }
+
+    #[test]
+    fn a_wait_may_be_as_long_as_anybody_can_say() {
+        let (mut blocking, far) = blocking();
+        far.put("one\n");
+        assert_eq!(blocking.receive(Duration::MAX, str::to_owned).unwrap(), "one");
+        blocking.send("two", Duration::MAX).unwrap();
+        assert_eq!(far.text(), "two\n");
+    }
+
+    #[test]
+    fn a_codec_that_takes_nothing_is_an_error_and_no_endless_loop() {
+        struct Stuck;
+        impl Codec for Stuck {
+            type In<'a> = ();
+            type Out<'a> = ();
+            fn decode(&mut self, _: &[u8]) -> Result<Decoded<()>, DecodeError> {
+                Ok(Decoded::Skip(0))
+            }
+            fn encode((): (), _: &mut Vec<u8>) -> Result<(), EncodeError> {
+                Ok(())
+            }
+        }
+        let (ours, far) = wire();
+        far.put("x");
+        let mut blocking = Blocking::new(ours, Stuck).unwrap();
+        let error = blocking.receive(SOON, |()| ()).unwrap_err();
+        assert!(error.to_string().contains("the codec takes no bytes"), "{error}");
     }
 
     #[test]

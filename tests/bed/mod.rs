@@ -356,10 +356,23 @@ fn read_some(from: &mut impl Read, got: &mut Vec<u8>, most: usize) -> bool {
             Ok(0) => return true,
             Ok(count) => got.extend_from_slice(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            // A pause of the machine may interrupt a read that has a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("the other side can't read: {error}"),
         }
     }
     false
+}
+
+/// Waits for the next byte, or the end. Whether it is the end.
+#[track_caller]
+pub(crate) fn has_ended(peer: &mut impl Read) -> bool {
+    loop {
+        match peer.read(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.expect("the other side can read") == 0,
+        }
+    }
 }
 
 /// The other side.

@@ -1,5 +1,6 @@
 //! A request and its answer without a loop.
 
+use crate::connections::blocking::LONGEST;
 use crate::connections::{Blocking, BlockingError, Transport};
 use crate::dispatcher::{Message, MessageRef, Messages, SERIAL};
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ impl<T: Transport> Blocking<T, Messages> {
         timeout: Duration,
         mut take: impl FnMut(MessageRef<'_>) -> Option<R>,
     ) -> Result<R, BlockingError> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(LONGEST);
         self.send(request, timeout)?;
         loop {
             let left = end.saturating_duration_since(Instant::now());

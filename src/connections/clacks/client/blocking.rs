@@ -16,6 +16,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Who wants to wait for longer waits as long as this: a point in time has bounds.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// As many events wait at most while requests are answered; more is a failure, not a growing heap.
 const MOST_EVENTS: usize = 1 << 16;
 
@@ -72,6 +75,7 @@ impl BlockingClient {
     pub fn over(transport: impl Transport, login: &Login, timeout: Duration) -> Result<Self, ClientError> {
         let transport: Box<dyn Transport> = Box::new(transport);
         let connection = Blocking::new(transport, ClacksLines::new()).map_err(ClientError::Connect)?;
+        let timeout = timeout.min(LONGEST);
         let mut client =
             Self { connection, timeout, server: String::new(), serial: 0, events: VecDeque::new() };
         client.log_in(login)?;
@@ -335,7 +339,7 @@ impl BlockingClient {
     /// # Errors
     /// When the server has ended the connection, or it is gone.
     pub fn next_event(&mut self, timeout: Duration) -> Result<Option<Event>, ClientError> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(LONGEST);
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
