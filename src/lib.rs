@@ -66,15 +66,15 @@ pub mod connections;
 pub mod dispatcher;
 
 pub use communicator::{
-    Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits,
-    OnItem, PostError, Remote, SendError, State, Timeout, Timeouts, TimerId, UpgradeError, communicator,
-    on_item,
+    Away, Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, Id, Keep,
+    Key, Limits, OnItem, Pauses, PausesError, PostError, Reconnect, Remote, SendError, State, Timeout,
+    Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
-    Accept, Blocking, BlockingError, Change, ChannelEnded, Command, Duplex, Escalation, Fd, Fifo, FifoReader,
-    FifoWriter, Finished, FromThread, Incoming, Inherited, Listening, Notify, Panicked, Process, Seen,
-    Signal, ThreadEnd, ToThread, ToThreadError, Transport, UnixBind, UnixBound, Watch, WatchEvent, pipe,
-    pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Accept, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex, Escalation, Fd,
+    Fifo, FifoReader, FifoWriter, Finished, FromThread, Incoming, Inherited, Listening, Notify, Panicked,
+    Process, Seen, Signal, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind,
+    UnixBound, Watch, WatchEvent, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

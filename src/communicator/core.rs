@@ -6,6 +6,7 @@ mod connections;
 mod invariants;
 #[cfg(test)]
 pub(crate) use invariants::Outside;
+mod permanent;
 mod readiness;
 #[cfg(test)]
 mod tests;
@@ -86,6 +87,8 @@ pub(crate) struct Begun<D> {
     /// Everything was written and this side's direction was ended.
     pub(crate) finished: bool,
     pub(crate) settings: Rc<Settings>,
+    /// A permanent connection begins an attempt.
+    pub(crate) attempt: Option<(u64, u64)>,
 }
 
 /// What is needed to write for a connection.
@@ -93,6 +96,8 @@ pub(crate) struct Begun<D> {
 pub(crate) struct Writing<D> {
     pub(crate) driver: D,
     pub(crate) out: OutQueue,
+    /// `out` is what stands before the queue.
+    pub(crate) greeting: bool,
     pub(crate) phase: Phase,
     pub(crate) wants_write: bool,
     /// This side's direction is to be ended when everything is written.
@@ -103,6 +108,7 @@ pub(crate) struct Writing<D> {
 #[derive(Debug)]
 pub(crate) struct Wrote {
     pub(crate) result: io::Result<Written>,
+    pub(crate) greeting: bool,
     pub(crate) finished: bool,
     pub(crate) wants_write: bool,
 }

@@ -1,6 +1,6 @@
 //! What the loop needs of a connection, whatever its kind.
 
-use super::error::Closed;
+use super::error::{Closed, HandlerResult};
 use super::handle::Communicator;
 use super::key::Key;
 use super::output::{OutQueue, Written};
@@ -38,6 +38,12 @@ pub(crate) trait Driver {
         Ok(())
     }
 
+    /// A permanent connection has lost its transport, which is let go of already, or could not get one.
+    fn lost(&mut self, why: &Closed, established: bool, turn: &Turn<'_>) -> HandlerResult {
+        let _ = (why, established, turn);
+        Ok(())
+    }
+
     /// The last call to the user's code, which is then let go of.
     fn closed(&mut self, why: Closed, turn: &Turn<'_>);
 
@@ -58,6 +64,8 @@ pub(crate) struct Turn<'a> {
     /// Its own timers that are over; each can still be cancelled until it is taken.
     pub(crate) due: &'a [Handle],
     pub(crate) settings: Rc<Settings>,
+    /// A permanent connection begins an attempt: how many have failed since it was there last, and the name of this one.
+    pub(crate) attempt: Option<(u64, u64)>,
 }
 
 /// What becomes of a connection after its call.

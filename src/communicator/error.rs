@@ -24,6 +24,11 @@ pub enum SendError {
         /// What is queued, in bytes.
         queued: usize,
     },
+    /// The permanent connection is away, and the item is one that does not wait for it
+    /// ([`Keep::No`](crate::Keep::No)).
+    Away,
+    /// Only a [permanent](crate::Communicator::permanent) connection can do this.
+    NotPermanent,
     /// The codec can't express the item.
     Encode(EncodeError),
 }
@@ -33,6 +38,8 @@ impl fmt::Display for SendError {
         match self {
             Self::Gone => f.write_str("the connection is gone"),
             Self::Full { queued } => write!(f, "the output queue is full: {queued} bytes wait"),
+            Self::Away => f.write_str("the connection is away"),
+            Self::NotPermanent => f.write_str("the connection is not permanent"),
             Self::Encode(error) => write!(f, "the item can't be encoded: {error}"),
         }
     }
@@ -55,6 +62,9 @@ pub enum UpgradeError {
     Gone,
     /// It is not established, or is being upgraded already.
     Busy,
+    /// It reconnects by itself: what is kept for the next transport would leave that without the layer. A connector
+    /// makes transports with their layers.
+    Permanent,
 }
 
 impl fmt::Display for UpgradeError {
@@ -62,6 +72,7 @@ impl fmt::Display for UpgradeError {
         f.write_str(match self {
             Self::Gone => "the connection is gone",
             Self::Busy => "the connection is being established or upgraded",
+            Self::Permanent => "a permanent connection gets its layers from its connector",
         })
     }
 }
@@ -73,6 +84,7 @@ impl From<UpgradeError> for io::Error {
         let kind = match error {
             UpgradeError::Gone => io::ErrorKind::NotConnected,
             UpgradeError::Busy => io::ErrorKind::ResourceBusy,
+            UpgradeError::Permanent => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }

@@ -5,6 +5,7 @@ use super::driver::Driver;
 use super::error::{Closed, SendError};
 use super::key::{Id, Key, TimerId};
 use super::listing::ConnectionInfo;
+use super::permanent::{Keep, Reconnect, random_seed};
 use super::remote::{Inbox, Remote};
 use super::settings::{Budget, Limits, Timeouts};
 use super::slot::{Phase, Settings};
@@ -19,7 +20,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What one call to the poll brings at most.
@@ -178,6 +179,22 @@ impl Communicator {
             self.discard(driver, true);
         }
         Ok(key)
+    }
+
+    /// Adds a permanent connection, which has no source yet.
+    pub(crate) fn add_permanent(
+        &self,
+        kind: &'static str,
+        reconnect: Reconnect,
+        driver: Box<dyn Driver>,
+    ) -> Key {
+        let now = self.clock();
+        let key = self.core(|core| core.insert_permanent(kind, reconnect, random_seed(), now));
+        log::debug!("connection {key} ({kind}): added, permanent");
+        if let Some(driver) = self.core(|core| core.place(key, driver, false)) {
+            self.discard(driver, false);
+        }
+        key
     }
 
     /// Takes a connection away at once: no callback, what was queued is lost. `false`: there was none.
@@ -357,10 +374,37 @@ impl Communicator {
     /// When the connection is gone or closing, its queue is full, or the codec can't express the item; nothing
     /// is queued then.
     pub fn send<C: Codec>(&self, id: Id<C>, item: C::Out<'_>) -> Result<(), SendError> {
+        self.encoded::<C>(item, |bytes| self.send_bytes(id.key(), bytes, None))
+    }
+
+    /// As [`send`](Self::send), for an item that a permanent connection keeps, or not, whatever its
+    /// [default](Reconnect::keep) is.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::Away`].
+    pub fn send_kept<C: Codec>(&self, id: Id<C>, item: C::Out<'_>, keep: Keep) -> Result<(), SendError> {
+        self.encoded::<C>(item, |bytes| self.send_bytes(id.key(), bytes, Some(keep)))
+    }
+
+    /// Queues an item on an established [permanent](Self::permanent) connection before everything that waits for it, behind what
+    /// was queued in this way before: to log in, to register. It belongs to the transport that there is: it
+    /// is neither kept for the next one nor sent twice.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), [`SendError::Away`] when the connection is not established, and [`SendError::NotPermanent`].
+    pub fn greet<C: Codec>(&self, id: Id<C>, item: C::Out<'_>) -> Result<(), SendError> {
+        self.encoded::<C>(item, |bytes| self.core(|core| core.greet(id.key(), bytes)))
+    }
+
+    fn encoded<C: Codec>(
+        &self,
+        item: C::Out<'_>,
+        send: impl FnOnce(&[u8]) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         // A nested `send` from inside `encode` finds another, empty one.
         let mut bytes = self.0.scratch.take();
         let sent = match C::encode(item, &mut bytes) {
-            Ok(()) => self.send_bytes(id.key(), &bytes),
+            Ok(()) => send(&bytes),
             Err(error) => Err(SendError::Encode(error)),
         };
         self.give_scratch(bytes);
@@ -405,7 +449,7 @@ impl Communicator {
             }
             let mut some = some.into_iter().flatten();
             while let Some((id, queued)) = self.core(|core| {
-                some.find_map(|id| match core.queue(id.key(), &bytes) {
+                some.find_map(|id| match core.queue(id.key(), &bytes, None) {
                     Ok(Queued::Later) => None,
                     other => Some((id, other)),
                 })
@@ -426,8 +470,8 @@ impl Communicator {
     }
 
     /// Queues bytes that are encoded already.
-    pub(crate) fn send_bytes(&self, key: Key, bytes: &[u8]) -> Result<(), SendError> {
-        if self.core(|core| core.queue(key, bytes))? == Queued::Now {
+    pub(crate) fn send_bytes(&self, key: Key, bytes: &[u8], keep: Option<Keep>) -> Result<(), SendError> {
+        if self.core(|core| core.queue(key, bytes, keep))? == Queued::Now {
             self.write(key);
         }
         Ok(())
@@ -583,6 +627,22 @@ impl Communicator {
 impl AsFd for Communicator {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.registry.as_fd()
+    }
+}
+
+/// For what a connection holds that is older than its communicator: a handle of its own would keep that alive for ever.
+#[derive(Clone)]
+pub(crate) struct WeakCommunicator(Weak<Shared>);
+
+impl WeakCommunicator {
+    pub(crate) fn get(&self) -> Option<Communicator> {
+        self.0.upgrade().map(Communicator)
+    }
+}
+
+impl Communicator {
+    pub(crate) fn downgrade(&self) -> WeakCommunicator {
+        WeakCommunicator(Rc::downgrade(&self.0))
     }
 }
 

@@ -82,7 +82,24 @@ pub trait Handler<C: Codec>: 'static {
         Ok(())
     }
 
-    /// The connection has ended: the last call, made once for each `connected`, and once for a connection that was never
+    /// An attempt of a [permanent](Communicator::permanent) connection has failed; the next one is made in its time.
+    ///
+    /// # Errors
+    /// End the connection for good.
+    fn failed(&mut self, why: &Closed, cx: &Cx<'_, C>) -> HandlerResult {
+        Ok(())
+    }
+
+    /// A [permanent](Communicator::permanent) connection that was established is no more; it is made anew in its time. What
+    /// other connections are ended by (an error, a time that is over, the end of the input) comes here.
+    ///
+    /// # Errors
+    /// End the connection for good.
+    fn lost(&mut self, why: &Closed, cx: &Cx<'_, C>) -> HandlerResult {
+        Ok(())
+    }
+
+    /// The connection has ended for good: the last call, made once, also for a connection that was never
     /// established. Its id finds nothing any more; what was queued is still being written, in the background, until
     /// [`Timeouts::linger`](crate::Timeouts::linger) is over. Not called after
     /// [`Communicator::remove`].
@@ -107,6 +124,12 @@ impl<C: Codec, H: Handler<C>> Handler<C> for Rc<RefCell<H>> {
     }
     fn eof(&mut self, cx: &Cx<'_, C>) -> HandlerResult {
         self.borrow_mut().eof(cx)
+    }
+    fn failed(&mut self, why: &Closed, cx: &Cx<'_, C>) -> HandlerResult {
+        self.borrow_mut().failed(why, cx)
+    }
+    fn lost(&mut self, why: &Closed, cx: &Cx<'_, C>) -> HandlerResult {
+        self.borrow_mut().lost(why, cx)
     }
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, C>) {
         self.borrow_mut().closed(why, cx);

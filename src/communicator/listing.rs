@@ -37,6 +37,8 @@ pub struct ConnectionInfo {
     pub queued: usize,
     /// When something was sent last, by [`Communicator::time`](crate::Communicator::time); else when it was added.
     pub last_sent: Duration,
+    /// Items that a permanent connection has never sent: too old, given way to newer ones, or not to be kept.
+    pub dropped: u64,
     /// Since when output waits of which the other side takes not a byte.
     pub stalled_since: Option<Duration>,
 }
@@ -44,6 +46,13 @@ pub struct ConnectionInfo {
 /// How far a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// A permanent connection that is away, between two attempts.
+    Waiting {
+        /// The number of the next attempt, counted from 1 since it was there last.
+        attempt: u64,
+        /// When that is made, by [`Communicator::time`](crate::Communicator::time).
+        next: Duration,
+    },
     /// Not established yet.
     Connecting,
     /// Established.
@@ -62,6 +71,13 @@ impl ConnectionInfo {
             enabled: slot.enabled,
             reading: slot.reading,
             state: match slot.phase {
+                Phase::Waiting => {
+                    let permanent = slot.permanent.as_ref();
+                    State::Waiting {
+                        attempt: permanent.map_or(1, |permanent| permanent.tries.saturating_add(1)),
+                        next: Duration::from_nanos(permanent.and_then(|of| of.retry_at).unwrap_or(0)),
+                    }
+                }
                 Phase::Connecting => State::Connecting,
                 Phase::Open => State::Open,
                 Phase::Ending | Phase::Lingering => State::Closing,
@@ -71,6 +87,7 @@ impl ConnectionInfo {
             items_in: slot.items_in,
             unread: slot.unread,
             queued: slot.out.len(),
+            dropped: slot.permanent.as_ref().map_or(0, |permanent| permanent.dropped),
             last_sent: Duration::from_nanos(slot.told),
             stalled_since: (slot.stuck && !slot.out.is_empty())
                 .then(|| Duration::from_nanos(slot.stalled_since)),
@@ -85,17 +102,24 @@ impl fmt::Display for ConnectionInfo {
             write!(f, " \"{}\"", self.name)?;
         }
         write!(f, ", priority {}, ", self.priority)?;
-        f.write_str(match self.state {
-            State::Connecting => "connecting",
-            State::Open => "open",
-            State::Closing => "closing",
-        })?;
+        match self.state {
+            State::Waiting { attempt, next } => {
+                write!(f, "waiting for attempt {attempt} at {:.3} s", next.as_secs_f64())?;
+            }
+            State::Connecting => f.write_str("connecting")?,
+            State::Open => f.write_str("open")?,
+            State::Closing => f.write_str("closing")?,
+        }
         if !self.enabled {
             f.write_str(", disabled")?;
         }
         if !self.reading {
             f.write_str(", not read")?;
         }
-        write!(f, ", in {}, out {}, queued {})", self.bytes_in, self.bytes_out, self.queued)
+        write!(f, ", in {}, out {}, queued {}", self.bytes_in, self.bytes_out, self.queued)?;
+        if self.dropped > 0 {
+            write!(f, ", dropped {}", self.dropped)?;
+        }
+        f.write_str(")")
     }
 }

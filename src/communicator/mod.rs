@@ -60,6 +60,8 @@ mod handler;
 mod key;
 mod listing;
 mod output;
+mod pauses;
+mod permanent;
 mod remote;
 mod settings;
 #[cfg(test)]
@@ -70,10 +72,13 @@ mod turn;
 mod wall_clock;
 
 pub use error::{Closed, HandlerError, HandlerResult, SendError, UpgradeError};
+pub(crate) use handle::WeakCommunicator;
 pub use handle::{Communicator, communicator};
 pub use handler::{Cx, Handler, OnItem, on_item};
 pub use key::{Id, Key, TimerId};
 pub use listing::{ConnectionInfo, State};
+pub use pauses::{Pauses, PausesError};
+pub use permanent::{Away, Keep, Reconnect};
 pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 

@@ -26,6 +26,27 @@ pub(crate) struct OutQueue {
     /// How much of the first piece, or of the tail if there is none, is written.
     done: usize,
     len: usize,
+    /// Where items end, where that matters. An item is never in two pieces.
+    items: Option<Box<Items>>,
+}
+
+/// The items of a queue, first in, first out.
+#[derive(Debug, Default)]
+struct Items {
+    marks: VecDeque<Mark>,
+    /// How much of the first one is written; its bytes are still there.
+    written: usize,
+}
+
+/// One item that is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// In bytes: at least one.
+    pub(crate) len: usize,
+    /// When it was queued, in nanoseconds of the loop's clock.
+    pub(crate) queued: u64,
+    /// It stays when the connection is lost.
+    pub(crate) kept: bool,
 }
 
 /// What one attempt to write has brought.
@@ -54,6 +75,87 @@ impl Spares {
 }
 
 impl OutQueue {
+    /// A queue that knows its items: each is pushed and [marked](Self::mark).
+    pub(crate) fn of_items() -> Self {
+        Self { items: Some(Box::default()), ..Self::default() }
+    }
+
+    /// All of it; what stays behind is empty, and knows its items if this does.
+    pub(crate) fn take(&mut self) -> Self {
+        let items = self.items.is_some().then(Box::default);
+        std::mem::replace(self, Self { items, ..Self::default() })
+    }
+
+    /// What was pushed last is an item.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        if let Some(items) = &mut self.items
+            && mark.len > 0
+        {
+            items.marks.push_back(mark);
+        }
+    }
+
+    /// How many items there are, half written ones included; 0 if the queue does not know.
+    pub(crate) fn item_count(&self) -> usize {
+        self.items.as_ref().map_or(0, |items| items.marks.len())
+    }
+
+    pub(crate) fn first_item(&self) -> Option<Mark> {
+        self.items.as_ref()?.marks.front().copied()
+    }
+
+    /// Whether the first item is written in part.
+    pub(crate) fn is_half(&self) -> bool {
+        self.items.as_ref().is_some_and(|items| items.written > 0)
+    }
+
+    /// The first item is as if nothing of it was written.
+    pub(crate) fn rewind(&mut self) {
+        if let Some(items) = &mut self.items {
+            let written = std::mem::take(&mut items.written);
+            self.done -= written;
+            self.len += written;
+        }
+    }
+
+    /// Drops the first item, or what is left of it.
+    pub(crate) fn drop_first(&mut self) -> Option<Mark> {
+        let items = self.items.as_ref()?;
+        let first = *items.marks.front()?;
+        self.advance(first.len - items.written);
+        Some(first)
+    }
+
+    /// Drops all items that are not kept. How many those were. No item may be half written.
+    pub(crate) fn drop_unkept(&mut self, spares: &mut Spares) -> usize {
+        let unkept =
+            self.items.as_ref().map_or(0, |items| items.marks.iter().filter(|mark| !mark.kept).count());
+        if unkept > 0 {
+            debug_assert!(!self.is_half(), "an item is half written");
+            let mut old = self.take();
+            let marks = old.items.take().map(|items| items.marks).unwrap_or_default();
+            let mut marks = marks.into_iter();
+            let mut skip = old.done;
+            let tail = std::mem::take(&mut old.tail);
+            for piece in old.pieces.iter().map(|piece| piece.as_slice()).chain([tail.as_slice()]) {
+                let mut rest = piece.get(skip..).unwrap_or_default();
+                skip = 0;
+                while !rest.is_empty()
+                    && let Some(mark) = marks.next()
+                {
+                    let (item, behind) = rest.split_at(mark.len.min(rest.len()));
+                    if mark.kept {
+                        self.push(item, spares);
+                        self.mark(mark);
+                    }
+                    rest = behind;
+                }
+            }
+            spares.give(tail);
+        }
+        unkept
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -67,8 +169,9 @@ impl OutQueue {
             self.tail = spares.take();
         } else if self.pieces.is_empty() && self.done >= 64 << 10 && self.done * 2 >= self.tail.len() {
             // A queue that never runs empty must not grow by what is already written.
-            self.tail.drain(..self.done);
-            self.done = 0;
+            let needed = self.items.as_ref().map_or(0, |items| items.written);
+            self.tail.drain(..self.done - needed);
+            self.done = needed;
         }
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
@@ -94,12 +197,18 @@ impl OutQueue {
             skip = 0;
         }
         self.push(&later.tail[skip..], spares);
+        if let (Some(items), Some(later)) = (&mut self.items, later.items) {
+            items.marks.extend(later.marks);
+        }
     }
 
     pub(crate) fn clear(&mut self, spares: &mut Spares) {
         self.pieces.clear();
         self.done = 0;
         self.len = 0;
+        if let Some(items) = &mut self.items {
+            **items = Items::default();
+        }
         self.tail.clear();
         if self.tail.capacity() > KEEP {
             spares.give(std::mem::take(&mut self.tail));
@@ -171,6 +280,9 @@ impl OutQueue {
         debug_assert!(taken <= self.len, "a transport said that it wrote more than it was given");
         let mut taken = taken.min(self.len);
         self.len -= taken;
+        if let Some(items) = &mut self.items {
+            items.advance(taken);
+        }
         while let Some(first) = self.pieces.front() {
             let left = first.len() - self.done;
             if taken < left {
@@ -194,12 +306,34 @@ impl OutQueue {
         assert_eq!(self.len + self.done, held, "{} queued, {} done", self.len, self.done);
         let first = self.pieces.front().map_or(self.tail.len(), |piece| piece.len());
         assert!(self.done < first || (self.done == 0 && first == 0), "{} done of {first}", self.done);
+        if let Some(items) = &self.items {
+            let marked = items.marks.iter().map(|mark| mark.len).sum::<usize>();
+            assert_eq!(marked, self.len + items.written, "marked: {items:?}");
+            let first = items.marks.front().map_or(0, |mark| mark.len);
+            assert!(items.written < first || items.written == 0, "{items:?}");
+            assert!(items.written <= self.done, "{} of the first item are gone: {items:?}", self.done);
+        }
     }
 
     /// Hands a buffer back that is not needed now.
     pub(crate) fn rest(&mut self, spares: &mut Spares) {
         if self.len == 0 && self.tail.capacity() > KEEP {
             spares.give(std::mem::take(&mut self.tail));
+        }
+    }
+}
+
+impl Items {
+    fn advance(&mut self, mut taken: usize) {
+        while let Some(first) = self.marks.front() {
+            let left = first.len - self.written;
+            if taken < left {
+                self.written += taken;
+                return;
+            }
+            taken -= left;
+            self.written = 0;
+            self.marks.pop_front();
         }
     }
 }
@@ -254,6 +388,82 @@ mod tests {
                 queue.write_to(&mut to, usize::MAX).unwrap();
             }
             prop_assert!(to.taken == expected);
+        }
+    }
+
+    /// What is queued, item by item.
+    fn items(queue: &OutQueue) -> Vec<Vec<u8>> {
+        let mut bytes: Vec<u8> = queue.pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        bytes.extend_from_slice(&queue.tail);
+        let items = queue.items.as_ref().unwrap();
+        let mut rest = &bytes[queue.done - items.written..];
+        let mut found = vec![];
+        for mark in &items.marks {
+            let (item, behind) = rest.split_at(mark.len);
+            found.push(item.to_vec());
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn a_half_written_item_goes_out_whole_again(
+            steps in prop::collection::vec((0usize..8, 1usize..40_000, any::<bool>()), 1..60),
+            width in 1usize..70_000,
+        ) {
+            let (mut queue, mut spares) = (OutQueue::of_items(), Spares::default());
+            let mut expected: VecDeque<(Vec<u8>, bool)> = VecDeque::new();
+            let mut to = Narrow { taken: vec![], width, calls: 0 };
+            for (n, (what, size, kept)) in steps.into_iter().enumerate() {
+                match what {
+                    0..4 => {
+                        let bytes: Vec<u8> = (0..size).map(|i| (i + n) as u8).collect();
+                        expected.push_back((bytes.clone(), kept));
+                        // As when it is sent while the queue is being written.
+                        let mut other = queue.take();
+                        std::mem::swap(&mut queue, &mut other);
+                        let into = if what == 0 { &mut other } else { &mut queue };
+                        match what {
+                            1 => into.push_shared(&Rc::new(bytes), &mut spares),
+                            _ => into.push(&bytes, &mut spares),
+                        }
+                        into.mark(Mark { len: size, queued: 0, kept });
+                        queue.append(other, &mut spares);
+                    }
+                    4 | 5 => {
+                        to.taken.clear();
+                        queue.write_to(&mut to, size * 2).unwrap();
+                        queue.rest(&mut spares);
+                        let mut taken = &to.taken[..];
+                        let whole = queue.is_half();
+                        while let Some((item, _)) = expected.front()
+                            && taken.len() >= item.len()
+                        {
+                            prop_assert!(taken[..item.len()] == item[..]);
+                            taken = &taken[item.len()..];
+                            expected.pop_front();
+                        }
+                        prop_assert_eq!(whole, !taken.is_empty());
+                        let front = expected.front().map_or(&[][..], |(item, _)| item);
+                        prop_assert!(taken == &front[..taken.len()]);
+                        queue.rewind();
+                    }
+                    6 => {
+                        let unkept = expected.iter().filter(|(_, kept)| !kept).count();
+                        prop_assert_eq!(queue.drop_unkept(&mut spares), unkept);
+                        expected.retain(|(_, kept)| *kept);
+                    }
+                    _ => {
+                        let dropped = queue.drop_first().map(|mark| mark.len);
+                        prop_assert_eq!(dropped, expected.pop_front().map(|(item, _)| item.len()));
+                    }
+                }
+                queue.check_invariants();
+                prop_assert_eq!(queue.item_count(), expected.len());
+                prop_assert!(items(&queue).iter().eq(expected.iter().map(|(item, _)| item)));
+            }
         }
     }
 

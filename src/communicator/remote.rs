@@ -66,7 +66,7 @@ impl Remote {
         let mut bytes = Vec::new();
         C::encode(item, &mut bytes).map_err(PostError::Encode)?;
         self.post(move |communicator| {
-            if let Err(error) = communicator.send_bytes(id.key(), &bytes) {
+            if let Err(error) = communicator.send_bytes(id.key(), &bytes, None) {
                 log::debug!("connection {id}: an item from another thread was not sent: {error}");
             }
         })

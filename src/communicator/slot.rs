@@ -3,6 +3,7 @@
 use super::error::Closed;
 use super::key::Key;
 use super::output::OutQueue;
+use super::permanent::Permanent;
 use super::settings::{Budget, Limits, Timeout, Timeouts};
 use super::timers::Handle;
 use std::any::Any;
@@ -35,6 +36,12 @@ impl Ready {
     pub(crate) const DEADLINE: Self = Self(1 << 11);
     /// A layer is to be put around its transport.
     pub(crate) const UPGRADE: Self = Self(1 << 12);
+    /// The transport of a permanent connection has failed: `lost` or `failed` is to be called.
+    pub(crate) const LOST: Self = Self(1 << 13);
+    /// It is time for the next attempt of a permanent connection.
+    pub(crate) const RETRY: Self = Self(1 << 14);
+    /// The connector of a permanent connection has made a transport, or could not.
+    pub(crate) const ARRIVED: Self = Self(1 << 15);
     pub(crate) const TIMEOUTS: Self = Self(
         Self::READ_TIMEOUT.0
             | Self::WRITE_TIMEOUT.0
@@ -44,6 +51,10 @@ impl Ready {
     );
     /// What one that is not established yet is called for; everything else waits.
     const ESTABLISHING: Self = Self(Self::INPUT.0 | Self::ADDED.0);
+    /// … and a permanent one.
+    const ESTABLISHING_OR_AWAY: Self = Self(Self::ESTABLISHING.0 | Self::ARRIVED.0 | Self::AWAY.0);
+    /// What a permanent connection is called for though it has no transport.
+    pub(crate) const AWAY: Self = Self(Self::TIMERS.0 | Self::DEADLINE.0 | Self::RETRY.0);
     /// What comes after the input in a call.
     pub(crate) const LATER: Self = Self(Self::TIMEOUTS.0 | Self::TIMERS.0 | Self::DRAINED.0);
 
@@ -77,9 +88,11 @@ impl Ready {
     }
 }
 
-/// How far a connection is in its life. The first two can be sent to and named; the last two only finish.
+/// How far a connection is in its life. The first three can be sent to and named; the last two only finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// A permanent one between two transports; while `end` is there its handler has not been told of the loss yet.
+    Waiting,
     /// Not established yet: nothing can be written.
     Connecting,
     Open,
@@ -126,6 +139,8 @@ pub(crate) struct Slot<D> {
     pub(crate) ready: Ready,
     pub(crate) driver: Option<D>,
     pub(crate) out: OutQueue,
+    /// It reconnects by itself.
+    pub(crate) permanent: Option<Box<Permanent>>,
     /// Comes before anything else is read or written.
     pub(crate) upgrade: Option<Box<Upgrade>>,
     /// What the transport tells of itself.
@@ -133,7 +148,7 @@ pub(crate) struct Slot<D> {
     pub(crate) settings: Rc<Settings>,
     /// Those of `timers` that are over and not handed over yet, in order.
     pub(crate) due: Vec<Handle>,
-    /// Why it ended, until `closed` has been told.
+    /// Why it ended, until `closed` has been told; or, of one that waits, why it was lost.
     pub(crate) end: Option<Closed>,
     /// Writing failed; what can still be read is delivered first.
     pub(crate) write_error: Option<io::Error>,
@@ -211,6 +226,7 @@ impl<D> Slot<D> {
             ready: Ready::default(),
             driver: None,
             out: OutQueue::default(),
+            permanent: None,
             upgrade: None,
             about: None,
             settings,
@@ -242,7 +258,22 @@ impl<D> Slot<D> {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !self.gone && matches!(self.phase, Phase::Connecting | Phase::Open)
+        !self.gone && matches!(self.phase, Phase::Waiting | Phase::Connecting | Phase::Open)
+    }
+
+    /// It has no established transport: what is sent waits.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Connecting)
+    }
+
+    /// What is queued waits for the handler to say that it may leave.
+    pub(crate) fn is_held(&self) -> bool {
+        self.permanent.as_ref().is_some_and(|permanent| permanent.holding)
+    }
+
+    /// Something stands before what is queued.
+    pub(crate) fn greets(&self) -> bool {
+        self.permanent.as_ref().is_some_and(|permanent| !permanent.greeting.is_empty())
     }
 
     /// What of its readiness it may be called for now.
@@ -250,6 +281,11 @@ impl<D> Slot<D> {
         match self.phase {
             Phase::Ending | Phase::Lingering => self.ready,
             _ if !self.enabled => Ready::default(),
+            Phase::Waiting if self.end.is_some() => self.ready.only(Ready::LOST),
+            Phase::Waiting => self.ready.only(Ready::AWAY),
+            Phase::Connecting if self.permanent.is_some() => {
+                self.ready.without(Ready::RETRY).only(Ready::ESTABLISHING_OR_AWAY)
+            }
             Phase::Connecting => self.ready.only(Ready::ESTABLISHING),
             Phase::Open if !self.reading => self.ready.without(Ready::INPUT),
             _ => self.ready,
@@ -273,12 +309,19 @@ impl<D> Slot<D> {
             (Limit::Timeout(Ready::STALLED), from(self.stalled_since, stalled)),
             (Limit::Timeout(Ready::DEADLINE), self.deadline.filter(|_| self.is_open())),
             (Limit::Connect, from(self.added, timeouts.connect.filter(|_| connecting))),
+            (Limit::Retry, self.retry_at()),
             (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
         ]
         .into_iter()
         .filter_map(|(what, at)| at.map(|at| (what, at)))
         // One that the handler was not asked about yet (the connection is disabled) does not run again.
         .filter(|(what, _)| !matches!(*what, Limit::Timeout(bit) if self.ready.has(bit)))
+    }
+
+    /// When the next attempt of a permanent connection is made.
+    fn retry_at(&self) -> Option<u64> {
+        let permanent = self.permanent.as_ref().filter(|_| self.phase == Phase::Waiting)?;
+        permanent.retry_at.filter(|_| self.end.is_none() && !self.ready.has(Ready::RETRY))
     }
 
     /// Starts a timeout that is over anew, so that it repeats.
@@ -298,5 +341,7 @@ pub(crate) enum Limit {
     /// The handler is asked.
     Timeout(Ready),
     Connect,
+    /// A permanent connection tries again.
+    Retry,
     Linger,
 }

@@ -4,6 +4,7 @@ use super::core::{Begun, Who, Writing, Wrote};
 use super::driver::{Driver, Linger, Outcome, Turn};
 use super::handle::{Communicator, Corpse, WAKER, WALL, interest};
 use super::key::{Key, TimerId};
+use super::permanent::Lost;
 use super::slot::{Phase, Ready};
 use super::wall_clock;
 use std::any::Any;
@@ -156,16 +157,18 @@ impl Communicator {
 
     /// Calls one connection.
     pub(super) fn dispatch(&self, key: Key) {
-        let Some(Begun { mut driver, ready, due, phase, wants_write, finished, settings }) =
+        let Some(Begun { mut driver, ready, due, phase, wants_write, finished, settings, attempt }) =
             self.core(|core| core.begin(key))
         else {
             return;
         };
-        let turn = Turn { communicator: self, key, ready, due: &due, settings };
+        let turn = Turn { communicator: self, key, ready, due: &due, settings, attempt };
         self.0.calling.set(true);
         let mut over = false;
         match phase {
-            Phase::Connecting | Phase::Open => match catch(|| self.call(&mut driver, &turn)) {
+            Phase::Waiting if ready.has(Ready::LOST) => {}
+            Phase::Waiting | Phase::Connecting | Phase::Open => match catch(|| self.call(&mut driver, &turn))
+            {
                 Ok(Outcome::Wait) => {}
                 Ok(Outcome::Again) => self.core(|core| core.make_ready(key, Ready::INPUT)),
                 Ok(Outcome::End(why)) => {
@@ -198,6 +201,9 @@ impl Communicator {
                 }
             }
         }
+        if !over && let Some(lost) = self.core(|core| core.take_lost(key)) {
+            over = self.lost(&mut driver, lost, &turn);
+        }
         if !over && let Some(why) = self.core(|core| core.take_end(key)) {
             log::debug!("connection {key}{}: {why}", self.label(key));
             if let Err(panic) = catch(|| driver.closed(why, &turn)) {
@@ -228,6 +234,28 @@ impl Communicator {
             self.trace_rest();
         }
         self.bury();
+    }
+
+    /// A permanent connection was lost, or could not be made: lets go of what is left of it, and tells its handler. Whether it is to
+    /// be removed.
+    fn lost(&self, driver: &mut Box<dyn Driver>, lost: Lost, turn: &Turn<'_>) -> bool {
+        let (key, Lost { why, established, last }) = (turn.key, lost);
+        log::debug!("connection {key}{}: {why}", self.label(key));
+        let told = catch(|| {
+            self.let_go(driver, true);
+            driver.lost(&why, established, turn)
+        });
+        let end = match told {
+            Err(panic) => {
+                self.report(key, "its code panicked when it was lost, which ends it", &panic);
+                return true;
+            }
+            Ok(Err(error)) => super::Closed::Handler(error),
+            Ok(Ok(())) if last => why,
+            Ok(Ok(())) => return false,
+        };
+        let _ = self.core(|core| core.close_for_good(key, end));
+        false
     }
 
     fn call(&self, driver: &mut Box<dyn Driver>, turn: &Turn<'_>) -> Outcome {
@@ -341,7 +369,7 @@ impl Communicator {
     }
 
     /// Between two turns the loop's clock stands still, maybe for long; what is done then begins now.
-    pub(super) fn look_at_the_clock(&self) {
+    pub(crate) fn look_at_the_clock(&self) {
         if !self.0.turning.get() {
             let now = self.clock();
             self.core(|core| core.now = now);
@@ -350,7 +378,7 @@ impl Communicator {
 
     /// Everything in writing that is the driver's code.
     fn try_to_write(&self, key: Key, writing: &mut Writing<Box<dyn Driver>>) -> (Wrote, Linger) {
-        let Writing { driver, out, phase, wants_write, finish } = writing;
+        let Writing { driver, out, greeting, phase, wants_write, finish } = writing;
         let mut result = driver.write(out, WRITE_BUDGET);
         let mut done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
         let mut finished = done && *finish;
@@ -376,27 +404,30 @@ impl Communicator {
         {
             result = Err(error);
         }
-        (Wrote { result, finished, wants_write: wanted }, linger)
+        (Wrote { result, greeting: *greeting, finished, wants_write: wanted }, linger)
     }
 
     /// Closes what was a connection, and lets go of its code as soon as no callback runs.
     pub(super) fn discard(&self, mut driver: Box<dyn Driver>, registered: bool) {
         let called = self.0.calling.replace(true);
-        let closed = catch(|| {
-            if registered
-                && let Some(source) = driver.source()
-                && let Err(error) = self.registry().deregister(source)
-            {
-                log::debug!("a descriptor could not be taken out of the poll: {error}");
-            }
-            driver.release();
-        });
+        let closed = catch(|| self.let_go(&mut driver, registered));
         self.0.calling.set(called);
         if let Err(panic) = closed {
             log::error!("a transport panicked when it was closed: {}", text(&panic));
         }
         self.0.graveyard.borrow_mut().push_back(Corpse::Driver(driver));
         self.bury();
+    }
+
+    /// Closes the descriptor of a connection, if it has one.
+    fn let_go(&self, driver: &mut Box<dyn Driver>, registered: bool) {
+        if registered
+            && let Some(source) = driver.source()
+            && let Err(error) = self.registry().deregister(source)
+        {
+            log::debug!("a descriptor could not be taken out of the poll: {error}");
+        }
+        driver.release();
     }
 
     /// Runs the destructors that wait, unless a callback runs: they are somebody's code too.

@@ -45,12 +45,26 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 pub struct Fifo {
     path: PathBuf,
     mode: u32,
+    /// What was made stays.
+    keeps: bool,
 }
 
 impl Fifo {
     /// The named pipe `path`. It is made when it does not exist, and then removed again with the transport.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), mode: 0o600 }
+        Self { path: path.into(), mode: 0o600, keeps: false }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves it where it is, even if this has made it.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.keeps = true;
+        self
     }
 
     /// Sets the mode that it is made with, exactly; 0600 unless set.
@@ -102,7 +116,7 @@ impl Fifo {
 
     /// Sees to it that there is one.
     fn name(self) -> io::Result<Name> {
-        let Self { path, mode } = self;
+        let Self { path, mode, keeps } = self;
         let made = match mkfifo(&path, Mode::from_bits_truncate(mode & 0o700)) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
@@ -117,6 +131,7 @@ impl Fifo {
             fs::set_permissions(&name.path, fs::Permissions::from_mode(mode))
                 .map_err(|error| about(&name.path, "can't set the mode of", &error))?;
         }
+        name.made = name.made.filter(|_| !keeps);
         Ok(name)
     }
 }

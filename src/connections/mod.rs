@@ -4,10 +4,12 @@ mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
 mod command;
+mod connect;
 mod fd;
 mod fifo;
 mod listener;
 pub mod messages;
+mod permanent;
 mod pipe;
 mod process;
 mod signals;
@@ -26,6 +28,7 @@ mod wire;
 
 pub use blocking::{Blocking, BlockingError};
 pub use command::Command;
+pub use connect::{Attempt, Connect, ToFifo, ToTcp, ToUnix};
 pub use fd::Fd;
 pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listener::{Accept, Incoming};

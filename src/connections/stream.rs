@@ -4,8 +4,8 @@ use super::transport::Transport;
 use super::upgrade::{Carrier, Layer};
 use crate::codec::{Codec, DecodeError, Decoded};
 use crate::communicator::{
-    Closed, Communicator, Cx, Driver, Handler, HandlerError, Id, Linger, OutQueue, Outcome, Ready, Spent,
-    Timeout, Turn, Upgrade, Written,
+    Closed, Communicator, Cx, Driver, Handler, HandlerError, HandlerResult, Id, Linger, OutQueue, Outcome,
+    Ready, Spent, Timeout, Turn, Upgrade, Written,
 };
 use mio::event::Source;
 use std::io::{self, ErrorKind, Read};
@@ -52,7 +52,7 @@ impl Communicator {
     }
 }
 
-struct Stream<T, C, H> {
+pub(super) struct Stream<T, C, H> {
     /// Gone once the descriptor is closed.
     transport: Option<Carrier<T>>,
     codec: C,
@@ -85,6 +85,37 @@ enum Stop {
 }
 
 impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
+    /// It waits for its first transport.
+    pub(super) fn without_transport(codec: C, handler: H) -> Self {
+        Self {
+            transport: None,
+            codec,
+            handler: Some(handler),
+            held: Vec::new(),
+            established: false,
+            open: false,
+            ended: false,
+            told: false,
+            resume: false,
+        }
+    }
+
+    /// Begins anew over another transport.
+    pub(super) fn renew(&mut self, transport: T, codec: C) {
+        let handler = self.handler.take();
+        *self = Self {
+            transport: Some(Carrier::Own(transport)),
+            codec,
+            handler,
+            held: Vec::new(),
+            established: false,
+            open: false,
+            ended: false,
+            told: false,
+            resume: false,
+        };
+    }
+
     /// Reads and hands over items.
     fn pump(
         &mut self,
@@ -261,12 +292,16 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
     fn step(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
         let mut reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
         if !self.open || !self.established {
-            let Some(transport) = &mut self.transport else { return Ok(Outcome::Wait) };
             let failed = if self.open { Closed::Io } else { Closed::Connect };
-            if !self.established && !establish(transport).map_err(failed)? {
+            self.established = match &mut self.transport {
+                Some(transport) if !self.established => establish(transport).map_err(failed)?,
+                _ => self.established,
+            };
+            let Some(transport) = self.transport.as_ref().filter(|_| self.established) else {
+                self.later(turn, cx)?; // a permanent connection is called for its timers all the same
                 return Ok(Outcome::Wait);
-            }
-            (self.established, reading) = (true, true); // a layer may hold input, of which the poll knows nothing
+            };
+            reading = true; // a layer may hold input, of which the poll knows nothing
             let (kind, about) = (transport.kind(), transport.about());
             cx.core(|core| {
                 core.describe(turn.key, kind, about);
@@ -387,7 +422,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
     }
 
     fn wants_write(&self) -> bool {
-        !self.established || self.transport.as_ref().is_some_and(Transport::wants_write)
+        self.transport.as_ref().is_some_and(|transport| !self.established || transport.wants_write())
     }
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
@@ -425,6 +460,16 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
 
     fn finish(&mut self) -> io::Result<()> {
         self.transport.as_mut().map_or(Ok(()), Transport::shutdown_write)
+    }
+
+    fn lost(&mut self, why: &Closed, established: bool, turn: &Turn<'_>) -> HandlerResult {
+        let cx = Cx::new(turn.communicator, turn.key);
+        (self.held, self.established, self.resume) = (Vec::new(), false, false);
+        match &mut self.handler {
+            Some(handler) if established => handler.lost(why, &cx),
+            Some(handler) => handler.failed(why, &cx),
+            None => Ok(()),
+        }
     }
 
     fn closed(&mut self, why: Closed, turn: &Turn<'_>) {

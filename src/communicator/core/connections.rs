@@ -52,12 +52,13 @@ impl<D, F> Core<D, F> {
         let slot = self.any(key)?;
         slot.gone = true;
         let upgrade = slot.upgrade.take();
+        let arrived = slot.permanent.as_mut().and_then(|permanent| permanent.arrived.take());
         let driver = slot.driver.take();
         let (guard, timers, parent) = (slot.guard.take(), take(&mut slot.timers), slot.parent);
         for handle in guard.map(|guard| guard.0).into_iter().chain(timers) {
             self.timers.remove(handle);
         }
-        self.waste.extend(upgrade.map(|upgrade| upgrade.layer));
+        self.waste.extend(upgrade.map(|upgrade| upgrade.layer).into_iter().chain(arrived));
         self.live -= 1;
         if let Some(parent) = parent
             && let Some(listener) = self.any(parent)
@@ -81,8 +82,16 @@ impl<D, F> Core<D, F> {
     }
 
     /// No more callbacks but `closed`, and no more input; output lingers. Gives `why` back, which may hold somebody's error, if
-    /// there is nothing to close.
+    /// there is nothing to close. What reconnects by itself is only lost, unless the program closes it, or it has done all that it
+    /// had to.
     pub(crate) fn close(&mut self, key: Key, why: Closed) -> Result<(), Closed> {
+        let Some(slot) = self.open(key) else { return Err(why) };
+        if slot.permanent.is_some() {
+            if !matches!(why, Closed::Local) && !slot.finished {
+                return self.lose(key, why);
+            }
+            self.make_usual(key);
+        }
         let Some(slot) = self.open(key) else { return Err(why) };
         slot.phase = Phase::Ending;
         slot.end = Some(why);
@@ -131,6 +140,7 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn established(&mut self, key: Key) {
         let now = self.now;
+        self.reconnected(key);
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
             slot.blocked = false;
@@ -156,6 +166,9 @@ impl<D, F> Core<D, F> {
         let Some(slot) = self.open(key).filter(|slot| !slot.finishing && slot.write_error.is_none()) else {
             return Err((UpgradeError::Gone, layer));
         };
+        if slot.permanent.is_some() {
+            return Err((UpgradeError::Permanent, layer));
+        }
         if slot.phase == Phase::Connecting || slot.upgrade.is_some() {
             return Err((UpgradeError::Busy, layer));
         }

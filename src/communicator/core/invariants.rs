@@ -44,6 +44,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
             }
             self.check_output(key, outside);
             match slot.phase {
+                Phase::Waiting => assert!(slot.permanent.is_some(), "{key}: {slot:?}"),
                 Phase::Connecting | Phase::Open => assert!(slot.end.is_none(), "{key}: {slot:?}"),
                 Phase::Ending => assert!(slot.end.is_some(), "{key}: {slot:?}"),
                 Phase::Lingering => {
@@ -56,6 +57,31 @@ impl<D: Debug, F: Debug> Core<D, F> {
             if slot.upgrade.is_some() {
                 assert!(slot.phase == Phase::Open, "{key}: {slot:?}");
                 assert!(slot.ready.has(Ready::UPGRADE) || running, "{key}: its layer is forgotten: {slot:?}");
+            }
+            if let Some(permanent) = &slot.permanent {
+                let waits = slot.phase == Phase::Waiting;
+                let told = slot.end.is_none();
+                assert!(
+                    matches!(slot.phase, Phase::Waiting | Phase::Connecting | Phase::Open),
+                    "{key}: {slot:?}"
+                );
+                // After the last attempt it is closed before its call ends.
+                let right = permanent.retry_at.is_some() == (waits && told) || running;
+                assert!(right, "{key}: its next attempt: {slot:?}");
+                assert!(
+                    told || slot.ready.has(Ready::LOST) || running,
+                    "{key}: its loss is forgotten: {slot:?}"
+                );
+                let open = slot.phase == Phase::Open || !told;
+                assert!(open || permanent.greeting.is_empty(), "{key}: {slot:?}");
+                assert!(
+                    !slot.is_away() || !told || !slot.out.is_half(),
+                    "{key}: half an item waits: {slot:?}"
+                );
+                if permanent.arrived.is_some() {
+                    let known = slot.ready.has(Ready::ARRIVED) || running || !told;
+                    assert!(slot.is_away() && known, "{key}: what has arrived is forgotten: {slot:?}");
+                }
             }
             if slot.children > 0 {
                 let children =
@@ -83,18 +109,20 @@ impl<D: Debug, F: Debug> Core<D, F> {
     fn check_output(&self, key: Key, outside: &Outside) {
         let slot = &self.slots[key.slot as usize];
         slot.out.check_invariants();
-        if slot.write_error.is_some() {
+        if slot.write_error.is_some() && slot.permanent.is_none() {
             assert!(slot.out.is_empty(), "{key}: can't be written to: {slot:?}");
         }
         let taken = outside.writing.contains(&key) || outside.dirty.contains(&key);
         if taken || slot.blocked || slot.write_error.is_some() || slot.upgrade.is_some() {
             return;
         }
-        let waits = !slot.out.is_empty() || (slot.finishing && !slot.finished);
+        let held = slot.is_held();
+        let waits = !held && (!slot.out.is_empty() || (slot.finishing && !slot.finished));
+        let waits = waits || slot.greets();
         let may = slot.phase == Phase::Open || (slot.phase == Phase::Lingering && self.running != Some(key));
         assert!(!(waits && may) || slot.dirty, "{key}: its output is forgotten: {slot:?}");
         // `drained` is owed: something must still be written, after which it is said.
-        let owed = slot.pressed && slot.phase == Phase::Open && slot.out.is_empty();
+        let owed = slot.pressed && slot.phase == Phase::Open && slot.out.is_empty() && !held;
         assert!(!owed || slot.dirty, "{key} never hears that it is drained: {slot:?}");
     }
 

@@ -18,7 +18,7 @@ impl<D, F> Core<D, F> {
 
     /// What the poll says of a connection.
     pub(crate) fn event(&mut self, key: Key, input: bool, output: bool, hangup: bool) {
-        let Some(slot) = self.any(key) else { return };
+        let Some(slot) = self.any(key).filter(|slot| slot.phase != Phase::Waiting) else { return };
         slot.hung_up |= hangup;
         let mut why = Ready::default();
         if input || hangup {
@@ -70,7 +70,7 @@ impl<D, F> Core<D, F> {
         if slot.hung_up {
             told.add(Ready::HANGUP);
         }
-        let begun = Begun {
+        let mut begun = Begun {
             driver,
             ready: told,
             due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
@@ -78,9 +78,15 @@ impl<D, F> Core<D, F> {
             wants_write: slot.wants_write,
             finished: slot.finished,
             settings: slot.settings.clone(),
+            attempt: None,
         };
         self.running = Some(key);
         self.interrupted = false;
+        if ready.has(Ready::RETRY)
+            && let Some(attempt) = self.begin_attempt(key)
+        {
+            (begun.phase, begun.attempt) = (Phase::Connecting, Some(attempt));
+        }
         if ready.has(Ready::TIMEOUTS) {
             self.guard(key); // they run again
         }
@@ -107,6 +113,7 @@ impl<D, F> Core<D, F> {
         let set = due.iter().filter(|timer| slot.timers.contains(timer));
         slot.due.splice(..0, set.copied());
         let why = if slot.due.is_empty() { why.without(Ready::TIMERS) } else { why };
+        let why = if slot.phase == Phase::Waiting { why.only(Ready::AWAY) } else { why };
         self.make_ready(key, why);
     }
 
@@ -117,12 +124,14 @@ impl<D, F> Core<D, F> {
 
     /// Whether a connection that runs may be called once more.
     pub(crate) fn may_call(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| slot.enabled)
+        self.open(key).is_some_and(|slot| slot.enabled && slot.end.is_none())
     }
 
     /// Whether a connection that runs may go on reading.
     pub(crate) fn may_read(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| slot.enabled && slot.reading && slot.upgrade.is_none())
+        self.open(key).is_some_and(|slot| {
+            slot.enabled && slot.reading && slot.upgrade.is_none() && slot.phase != Phase::Waiting
+        })
     }
 
     pub(crate) fn set_enabled(&mut self, key: Key, enabled: bool) -> bool {

@@ -85,15 +85,15 @@ fn output_behind_what_a_layer_holds_back_can_stall() {
         let mut writing = core.begin_write(key).unwrap();
         writing.out = OutQueue::default(); // it went into the layer
         let result = Ok(Written { bytes: 0, blocked: true });
-        let wrote = Wrote { result, finished: false, wants_write: true };
+        let wrote = Wrote { result, greeting: false, finished: false, wants_write: true };
         assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
         core.take_dirty(&mut Vec::new());
     };
-    core.queue(key, b"held back").unwrap();
+    core.queue(key, b"held back", None).unwrap();
     blocked(&mut core);
     core.expire(50);
     assert_eq!(call(&mut core), []);
-    core.queue(key, b"waits").unwrap();
+    core.queue(key, b"waits", None).unwrap();
     core.expire(59);
     assert_eq!(call(&mut core), []);
     core.expire(60);

@@ -51,7 +51,7 @@ impl<D, F> Core<D, F> {
                 Limit::Timeout(bit) => {
                     let Some(slot) = self.any(key) else { return };
                     slot.restart(bit, now);
-                    if slot.phase == Phase::Connecting && slot.enabled {
+                    if slot.phase == Phase::Connecting && slot.enabled && slot.permanent.is_none() {
                         // Nobody can be asked yet.
                         let _ = self.close(key, Closed::TimedOut(Timeout::Deadline));
                     } else {
@@ -61,6 +61,7 @@ impl<D, F> Core<D, F> {
                 Limit::Connect => {
                     let _ = self.close(key, Closed::TimedOut(Timeout::Connect));
                 }
+                Limit::Retry => self.make_ready(key, Ready::RETRY),
                 Limit::Linger => {
                     if let Some(slot) = self.any(key) {
                         slot.linger_until = NEVER; // it is over: this must not fire again

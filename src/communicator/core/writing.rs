@@ -3,7 +3,8 @@
 use super::{Core, Queued, Writing, Wrote};
 use crate::communicator::error::SendError;
 use crate::communicator::key::Key;
-use crate::communicator::output::{OutQueue, Written};
+use crate::communicator::output::{Mark, OutQueue, Spares, Written};
+use crate::communicator::permanent::Keep;
 use crate::communicator::slot::{Phase, Ready, Slot};
 use slab::Slab;
 use std::io;
@@ -14,17 +15,32 @@ use std::rc::Rc;
 const WRITE_AT_ONCE: usize = 128 << 10;
 
 impl<D, F> Core<D, F> {
-    pub(crate) fn queue(&mut self, key: Key, bytes: &[u8]) -> Result<Queued, SendError> {
-        let slot = Self::writable(&mut self.slots, key)?;
-        let first = slot.out.is_empty();
-        slot.out.push(bytes, &mut self.spares);
-        Ok(self.queued(key, first))
+    pub(crate) fn queue(&mut self, key: Key, bytes: &[u8], keep: Option<Keep>) -> Result<Queued, SendError> {
+        self.queue_with(key, bytes.len(), keep, |out, spares| out.push(bytes, spares))
     }
 
     pub(crate) fn queue_shared(&mut self, key: Key, bytes: &Rc<Vec<u8>>) -> Result<Queued, SendError> {
+        self.queue_with(key, bytes.len(), None, |out, spares| out.push_shared(bytes, spares))
+    }
+
+    fn queue_with(
+        &mut self,
+        key: Key,
+        len: usize,
+        keep: Option<Keep>,
+        push: impl FnOnce(&mut OutQueue, &mut Spares),
+    ) -> Result<Queued, SendError> {
+        let now = self.now;
+        if Self::writable(&mut self.slots, key)?.permanent.is_some() {
+            self.room_while_away(key, len, keep)?;
+        }
         let slot = Self::writable(&mut self.slots, key)?;
         let first = slot.out.is_empty();
-        slot.out.push_shared(bytes, &mut self.spares);
+        push(&mut slot.out, &mut self.spares);
+        if let Some(permanent) = &slot.permanent {
+            let kept = keep.unwrap_or(permanent.keep) == Keep::Yes;
+            slot.out.mark(Mark { len, queued: now, kept });
+        }
         Ok(self.queued(key, first))
     }
 
@@ -33,7 +49,8 @@ impl<D, F> Core<D, F> {
             .get_mut(key.slot as usize)
             .filter(|slot| slot.generation == key.generation && slot.is_open())
             .ok_or(SendError::Gone)?;
-        if slot.finishing || slot.write_error.is_some() {
+        // What is sent to one that reconnects waits for the next transport.
+        if slot.finishing || (slot.write_error.is_some() && slot.permanent.is_none()) {
             return Err(SendError::Gone);
         }
         let queued = slot.out.len();
@@ -56,7 +73,7 @@ impl<D, F> Core<D, F> {
             self.guard(key);
         }
         let slot = &mut self.slots[key.slot as usize];
-        if slot.phase == Phase::Connecting || slot.blocked {
+        if slot.is_away() || slot.is_held() || slot.blocked {
             return Queued::Later;
         }
         let at_once = len >= WRITE_AT_ONCE;
@@ -73,7 +90,7 @@ impl<D, F> Core<D, F> {
     pub(crate) fn finish(&mut self, key: Key) -> bool {
         let Some(slot) = self.open(key) else { return false };
         slot.finishing = true;
-        if slot.phase != Phase::Connecting {
+        if !slot.is_away() {
             self.make_dirty(key);
         }
         true
@@ -101,31 +118,42 @@ impl<D, F> Core<D, F> {
     /// The queue and the driver, for writing outside. `None`: it runs, or can't be written now.
     pub(crate) fn begin_write(&mut self, key: Key) -> Option<Writing<D>> {
         let slot = self.any(key)?;
-        let waits = slot.phase == Phase::Connecting || slot.upgrade.is_some();
+        let waits = slot.is_away() || slot.upgrade.is_some();
         if waits || slot.blocked || slot.write_error.is_some() {
             return None;
         }
+        let greets = slot.greets();
+        if slot.is_held() && !greets {
+            return None;
+        }
+        let driver = slot.driver.take()?;
+        let out = match &mut slot.permanent {
+            Some(permanent) if greets => permanent.greeting.take(),
+            _ => slot.out.take(),
+        };
         Some(Writing {
-            driver: slot.driver.take()?,
-            out: take(&mut slot.out),
+            driver,
+            out,
+            greeting: greets,
             phase: slot.phase,
             wants_write: slot.wants_write,
-            finish: slot.finishing && !slot.finished,
+            finish: slot.finishing && !slot.finished && (!greets || slot.out.is_empty()),
         })
     }
 
     /// The queue of the running connection, for it to write itself, if it is long.
     pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<OutQueue> {
         let slot = self.open(key)?;
-        let waits = slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
+        let behind = slot.is_away() || slot.is_held() || slot.greets();
+        let waits = behind || slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
         if waits || slot.out.len() < WRITE_AT_ONCE {
             return None;
         }
-        Some(take(&mut slot.out))
+        Some(slot.out.take())
     }
 
     pub(crate) fn end_own_write(&mut self, key: Key, out: OutQueue, result: io::Result<Written>) {
-        self.wrote(key, out, result);
+        self.wrote(key, out, false, result);
     }
 
     /// What [`begin_write`](Self::begin_write) took goes back, with what came of it. Gives the driver back if the
@@ -136,11 +164,12 @@ impl<D, F> Core<D, F> {
         slot.driver = Some(driver);
         slot.finished |= wrote.finished;
         slot.wants_write = wrote.wants_write;
-        self.wrote(key, out, wrote.result);
+        self.wrote(key, out, wrote.greeting, wrote.result);
         None
     }
 
-    pub(super) fn wrote(&mut self, key: Key, mut out: OutQueue, result: io::Result<Written>) {
+    /// `greeting`: that was what was written, unless the connection has ceased to be permanent meanwhile.
+    fn wrote(&mut self, key: Key, mut out: OutQueue, greeting: bool, result: io::Result<Written>) {
         let now = self.now;
         let Core { slots, spares, .. } = self;
         let Some(slot) =
@@ -149,8 +178,12 @@ impl<D, F> Core<D, F> {
             return;
         };
         // What is left is older than a layer that was asked for while it was written.
-        let queue = slot.upgrade.as_mut().map_or(&mut slot.out, |upgrade| &mut upgrade.before);
-        let added = take(queue);
+        let queue = match (&mut slot.upgrade, &mut slot.permanent) {
+            (Some(upgrade), _) => &mut upgrade.before,
+            (None, Some(permanent)) if greeting => &mut permanent.greeting,
+            _ => &mut slot.out,
+        };
+        let added = queue.take();
         if !added.is_empty() {
             out.append(added, spares);
         }
@@ -158,6 +191,11 @@ impl<D, F> Core<D, F> {
         *queue = out;
         let written = match result {
             Ok(written) => written,
+            Err(error) if slot.permanent.is_some() => {
+                slot.write_error = Some(error);
+                self.make_ready(key, Ready::INPUT);
+                return;
+            }
             Err(error) => {
                 slot.out.clear(spares);
                 if let Some(upgrade) = &mut slot.upgrade {
@@ -182,7 +220,8 @@ impl<D, F> Core<D, F> {
             slot.stalled_since = now;
         }
         (slot.blocked, slot.stuck) = (written.blocked, written.blocked);
-        let more = !slot.blocked && !slot.out.is_empty();
+        let more = !slot.blocked && (slot.greets() || (!slot.is_held() && !slot.out.is_empty()));
+        let more = more || (slot.finishing && greeting && !slot.blocked);
         let drained =
             slot.pressed && slot.phase == Phase::Open && slot.out.len() <= slot.settings.limits.low_water;
         if drained {

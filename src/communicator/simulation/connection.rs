@@ -21,6 +21,22 @@ impl World {
             return Ok(self.accept(id));
         }
         let mut reading = begun.ready.has(Ready::INPUT) || begun.ready.has(Ready::ADDED);
+        if let Some(attempt) = begun.attempt {
+            self.connect(id, attempt);
+        }
+        if (begun.attempt.is_some() || begun.ready.has(Ready::ARRIVED))
+            && let Some(arrived) = self.core.take_arrived(key)
+        {
+            let made = *arrived.downcast::<bool>().expect("what was made");
+            if !made {
+                return Err(Closed::Connect(ErrorKind::NotFound.into()));
+            }
+            self.made(id);
+        }
+        if self.peers[id].permanent.as_ref().is_some_and(|permanent| !permanent.made) {
+            self.later(id, begun);
+            return Ok(false);
+        }
         if let Some(upgrade) = self.core.take_upgrade(key) {
             let connecting = self.random.percent(50);
             self.peers[id].upgraded(upgrade, connecting);
@@ -37,8 +53,10 @@ impl World {
                 return Err(Closed::Connect(ErrorKind::ConnectionRefused.into()));
             }
             if peer.connecting {
+                self.later(id, begun);
                 return Ok(false);
             }
+            peer.drop_aged(self.core.now);
             (peer.established, peer.open) = (true, true);
             reading = true;
             (peer.read_since, peer.write_since, peer.idle_since) = (self.now, self.now, self.now);
@@ -55,6 +73,39 @@ impl World {
             return Err(Closed::Handler("the handler was told to fail".into()));
         }
         Ok(more)
+    }
+
+    /// What a connector does.
+    fn connect(&mut self, id: usize, (failures, attempt): (u64, u64)) {
+        let peer = &mut self.peers[id];
+        let permanent = peer.permanent.as_mut().expect("a permanent connection");
+        assert!(!permanent.made && failures < attempt, "{}: attempt {attempt}", peer.key);
+        permanent.attempt = Some(attempt);
+        self.check();
+        if self.random.percent(60) {
+            self.peers[id].permanent.as_mut().expect("it is still").attempt = None;
+            self.arrive(id, attempt);
+        }
+    }
+
+    /// What has come of an attempt is told, maybe too late.
+    pub(super) fn arrive(&mut self, id: usize, attempt: u64) {
+        let (key, good) = (self.peers[id].key, self.random.percent(80));
+        self.say(|| format!("{key}: attempt {attempt} brings {good}"));
+        let wanted = self.core.is_attempting(key, attempt);
+        assert_eq!(self.core.arrive(key, attempt, Box::new(good)).is_ok(), wanted, "{key}");
+        assert!(!wanted || self.core.arrive(key, attempt, Box::new(good)).is_err(), "{key}: twice");
+        self.check();
+    }
+
+    /// A permanent connection has a new transport.
+    fn made(&mut self, id: usize) {
+        let (connecting, room) = (self.random.percent(50), self.random.below(1000));
+        let peer = &mut self.peers[id];
+        (peer.connecting, peer.room, peer.news) = (connecting, room, true);
+        peer.permanent.as_mut().expect("a permanent connection").made = true;
+        self.core.make_ready(peer.key, Ready::ADDED);
+        self.check();
     }
 
     pub(super) fn read(&mut self, id: usize) -> Result<bool, Closed> {
@@ -189,7 +240,9 @@ impl World {
         let key = self.peers[id].key;
         let Some(mut out) = self.core.begin_own_write(key) else { return };
         self.own_write = true;
+        let greeting = replace(&mut self.greeting, false);
         let result = self.write_out(id, &mut out, usize::MAX);
+        self.greeting = greeting;
         self.own_write = false;
         self.wrote(id, &result);
         self.core.end_own_write(key, out, result);
@@ -205,6 +258,7 @@ impl World {
         match result {
             Ok(written) if written.bytes > 0 => (peer.write_since, peer.idle_since) = (self.now, self.now),
             Ok(_) => {}
+            Err(_) if peer.permanent.is_some() => {}
             Err(_) => {
                 peer.failed = true;
                 peer.drop_queued();
@@ -213,7 +267,9 @@ impl World {
     }
 
     pub(super) fn write(&mut self, key: Key) {
-        let Some(Writing { driver, mut out, phase, wants_write, finish }) = self.core.begin_write(key) else {
+        let Some(Writing { driver, mut out, greeting, phase, wants_write, finish }) =
+            self.core.begin_write(key)
+        else {
             return;
         };
         let id = driver.0;
@@ -221,6 +277,7 @@ impl World {
         self.outside.writing.push(key);
         self.check();
         let budget = 1 + self.random.below(2 * PATTERN);
+        let outer = replace(&mut self.greeting, greeting);
         let mut result = if self.peers[id].listener {
             Ok(Written::default())
         } else if self.peers[id].established {
@@ -228,6 +285,7 @@ impl World {
         } else {
             Err(ErrorKind::NotConnected.into())
         };
+        self.greeting = outer;
         let done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
         let finished = done && finish;
         if finished && self.peers[id].broken && self.random.percent(50) {
@@ -238,14 +296,14 @@ impl World {
         let waits = lingering && done && !over;
         let blocked = matches!(&result, Ok(written) if written.blocked);
         let peer = &mut self.peers[id];
-        let wanted = blocked || (!peer.established && !peer.listener);
-        if wanted != wants_write && !over {
+        let wanted = blocked || (!peer.established && !peer.listener && peer.has_transport());
+        if wanted != wants_write && !over && peer.has_transport() {
             (peer.watched, peer.news) = (wanted, true);
         }
         self.outside.writing.retain(|other| *other != key);
         self.say(|| format!("wrote {key} {result:?}, wants to write {wanted}, was {wants_write}"));
         self.wrote(id, &result);
-        let wrote = Wrote { result, finished, wants_write: wanted };
+        let wrote = Wrote { result, greeting, finished, wants_write: wanted };
         if let Some(driver) = self.core.end_write(key, driver, out, wrote) {
             assert!(driver.0 == id && !self.peers[id].alive);
         } else if over {

@@ -15,7 +15,7 @@ use super::core::{Core, Outside, Who};
 use super::error::Closed;
 use super::key::TimerId;
 use super::slot::Phase;
-use peer::{Body, Peer};
+use peer::{Body, Peer, Permanent};
 use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use timers::{Call, Timer};
@@ -59,6 +59,8 @@ struct World {
     running: Option<usize>,
     /// The running one writes itself.
     own_write: bool,
+    /// What is written is what stands before the queue.
+    greeting: bool,
     step: u64,
     /// Callbacks change nothing.
     quiet: bool,
@@ -82,6 +84,7 @@ impl World {
             outside: Outside::default(),
             running: None,
             own_write: false,
+            greeting: false,
             step: 0,
             quiet: false,
             progress: 0,
@@ -172,12 +175,21 @@ impl World {
                     "{}",
                     state()
                 );
+            } else if let Some(Permanent { made: false, attempt, .. }) = &peer.permanent {
+                let waits = slot.permanent.as_ref().and_then(|permanent| permanent.retry_at);
+                let right = match slot.phase {
+                    Phase::Waiting => slot.end.is_none() && waits.is_some_and(|at| at > self.now),
+                    Phase::Connecting => attempt.is_some(),
+                    _ => false,
+                };
+                assert!(right, "{}", state());
             } else if peer.connecting || peer.refused {
                 assert!(!peer.refused && slot.phase == Phase::Connecting, "{}", state());
             } else {
                 assert!(slot.phase == Phase::Open && peer.open, "{}", state());
                 assert!(!peer.reading || (peer.input == 0 && peer.ended == peer.told), "{}", state());
-                assert!(slot.out.is_empty() || peer.room == 0, "{}", state());
+                let held = slot.is_held() && !slot.greets();
+                assert!(slot.out.is_empty() || peer.room == 0 || held, "{}", state());
                 assert!(!peer.reading || slot.write_error.is_none(), "{}", state());
                 assert!(!peer.drained || slot.pressed, "{}", state());
             }

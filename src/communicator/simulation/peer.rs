@@ -3,15 +3,40 @@
 use super::World;
 use super::random::pattern;
 use crate::communicator::key::{Key, TimerId};
+use crate::communicator::permanent::{Away, Keep};
 use crate::communicator::settings::Timeouts;
 use crate::communicator::slot::Upgrade;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
-use std::ops::Range;
 
 /// What stands for transport, codec and handler.
 #[derive(Debug)]
 pub(super) struct Body(pub(super) usize);
+
+/// An item that is queued: a part of the pattern.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// As much of it is written.
+    pub(super) sent: usize,
+    pub(super) queued: u64,
+    pub(super) kept: bool,
+}
+
+/// What a connection has that reconnects by itself.
+#[derive(Debug)]
+pub(super) struct Permanent {
+    pub(super) away: Away,
+    pub(super) keep: Keep,
+    pub(super) resend_half: bool,
+    pub(super) holding: bool,
+    /// The attempt that goes on and has no transport yet.
+    pub(super) attempt: Option<u64>,
+    /// It has a transport.
+    pub(super) made: bool,
+    pub(super) greeting: VecDeque<Item>,
+}
 
 /// One connection: its outside, and what is known of it.
 pub(super) struct Peer {
@@ -47,8 +72,9 @@ pub(super) struct Peer {
     pub(super) told: bool,
     pub(super) gone_out: bool,
 
-    /// Pieces of the pattern that are queued, and their length.
-    pub(super) queued: VecDeque<Range<usize>>,
+    pub(super) permanent: Option<Permanent>,
+    /// What is queued, and the length of what of it is not written.
+    pub(super) queued: VecDeque<Item>,
     pub(super) queued_len: usize,
     /// As many of them are for a layer that is to be put around the transport.
     pub(super) inside: Option<usize>,
@@ -77,7 +103,7 @@ impl Peer {
         let mut left = count;
         while left > 0 {
             let piece = self.queued.back_mut().expect("so many were queued");
-            let some = piece.len().min(left);
+            let some = (piece.end - piece.start).min(left);
             piece.end -= some;
             left -= some;
             if piece.start == piece.end {
@@ -88,21 +114,74 @@ impl Peer {
 
     /// The first ones of those that are queued are sent.
     fn send_first(&mut self, bytes: &[u8]) {
-        let mut left = bytes;
-        while !left.is_empty() {
-            let piece = self.queued.front_mut().expect("nothing more was queued");
-            let count = piece.len().min(left.len());
-            assert!(
-                left[..count] == pattern()[piece.start..piece.start + count],
-                "other bytes than were queued"
-            );
-            left = &left[count..];
-            piece.start += count;
-            if piece.start == piece.end {
-                self.queued.pop_front();
-            }
-            self.queued_len -= count;
+        send_first(&mut self.queued, bytes);
+        self.queued_len -= bytes.len();
+    }
+
+    pub(super) fn has_transport(&self) -> bool {
+        self.permanent.as_ref().is_none_or(|permanent| permanent.made)
+    }
+
+    /// It has no transport any more.
+    pub(super) fn lost(&mut self) {
+        (self.established, self.open, self.told, self.connecting) = (false, false, false, false);
+        (self.ended, self.broken, self.refused, self.input) = (false, false, false, 0);
+        (self.watched, self.news) = (false, false);
+        let Some(permanent) = &mut self.permanent else { return };
+        (permanent.made, permanent.attempt) = (false, None);
+        permanent.greeting.clear();
+        if let Some(first) = self.queued.front_mut()
+            && first.sent > 0
+        {
+            first.kept &= permanent.resend_half;
+            first.sent = 0;
         }
+        self.queued.retain(|item| item.kept);
+        self.count();
+    }
+
+    /// What is too old is never sent.
+    pub(super) fn drop_aged(&mut self, now: u64) {
+        let Some(age) = self.permanent.as_ref().and_then(|permanent| permanent.away.age) else { return };
+        let old = |item: &Item| item.sent == 0 && now - item.queued > age.as_nanos() as u64;
+        while self.queued.front().is_some_and(old) {
+            self.queued.pop_front();
+        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.queued_len = self.queued.iter().map(|item| item.end - item.start - item.sent).sum();
+    }
+
+    /// Whether one more item may wait while it is away.
+    pub(super) fn make_room(&mut self, length: usize, now: u64) -> bool {
+        self.drop_aged(now);
+        let Some(permanent) = &self.permanent else { return true };
+        let Away { items, bytes, drop_oldest, .. } = permanent.away;
+        let half = self.queued.front().is_some_and(|first| first.sent > 0);
+        loop {
+            if self.queued.len() < items && self.queued_len + length <= bytes {
+                return true;
+            }
+            if !drop_oldest || half || items == 0 || length > bytes {
+                return false;
+            }
+            self.queued.pop_front();
+            self.count();
+        }
+    }
+
+    /// It reconnects no more.
+    pub(super) fn make_usual(&mut self, waiting: bool) {
+        let Some(permanent) = self.permanent.take() else { return };
+        if permanent.holding || waiting {
+            self.drop_queued();
+        }
+        for item in permanent.greeting.into_iter().rev() {
+            self.queued.push_front(item);
+        }
+        self.count();
     }
 
     /// It gets a layer around its transport, which takes what was queued before.
@@ -113,6 +192,21 @@ impl Peer {
         self.send_first(&before);
         assert_eq!(self.queued_len, inside, "{}: what is inside", self.key);
         (self.established, self.connecting, self.news) = (false, connecting, true);
+    }
+}
+
+fn send_first(queued: &mut VecDeque<Item>, bytes: &[u8]) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let item = queued.front_mut().expect("nothing more was queued");
+        let from = item.start + item.sent;
+        let count = (item.end - from).min(left.len());
+        assert!(left[..count] == pattern()[from..from + count], "other bytes than were queued");
+        left = &left[count..];
+        item.sent += count;
+        if from + count == item.end {
+            queued.pop_front();
+        }
     }
 }
 
@@ -132,6 +226,12 @@ impl World {
         let Some(id) = self.any_peer() else { return };
         let (what, amount) = (self.random.below(12), self.random.below(300));
         let peer = &mut self.peers[id];
+        if let Some(Permanent { made: false, attempt, .. }) = &mut peer.permanent {
+            if let Some(attempt) = attempt.take() {
+                self.arrive(id, attempt);
+            }
+            return;
+        }
         match what {
             0..4 => peer.input += if peer.ended { 0 } else { 1 + amount },
             4..8 => peer.room += amount * amount,
@@ -154,7 +254,9 @@ impl World {
         let start = self.random.below(self.live.len().max(1));
         for n in 0..self.live.len() {
             let peer = &mut self.peers[self.live[(start + n) % self.live.len()]];
-            if !std::mem::take(&mut peer.news) {
+            if !std::mem::take(&mut peer.news)
+                || peer.permanent.as_ref().is_some_and(|permanent| !permanent.made)
+            {
                 continue;
             }
             let hangup = peer.ended || peer.refused;
@@ -197,8 +299,10 @@ impl Write for Wire<'_> {
         }
         peer.room -= taken;
         world.progress += taken as u64;
-        if peer.alive {
-            peer.send_first(&bytes[..taken]);
+        match &mut peer.permanent {
+            _ if !peer.alive => {}
+            Some(permanent) if world.greeting => send_first(&mut permanent.greeting, &bytes[..taken]),
+            _ => peer.send_first(&bytes[..taken]),
         }
         Ok(taken)
     }

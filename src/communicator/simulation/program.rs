@@ -1,13 +1,15 @@
 //! What the program does with its connections, from outside or from inside a callback.
 
 use super::World;
-use super::peer::{Body, Peer};
+use super::peer::{Body, Item, Peer, Permanent};
 use super::random::{PATTERN, pattern};
 use super::timers::Timer;
 use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::core::{Queued, Who};
 use crate::communicator::error::{Closed, SendError, UpgradeError};
 use crate::communicator::output::SHARE_FROM;
+use crate::communicator::pauses::Pauses;
+use crate::communicator::permanent::{Away, Keep, Reconnect};
 use crate::communicator::settings::{Limits, Timeouts};
 use crate::communicator::slot::{Phase, Ready};
 use std::collections::VecDeque;
@@ -22,9 +24,18 @@ impl World {
     pub(super) fn act(&mut self, me: Option<usize>) {
         let target = if self.random.percent(50) { me } else { None };
         let target = target.or_else(|| self.any_peer());
-        let what = self.random.below(34);
+        let what = self.random.below(40);
         match (what, target) {
             (0..4, _) => self.add(what == 0),
+            (34, Some(id)) => self.greet(id),
+            (35 | 36, Some(id)) => self.hold(id),
+            (37, Some(id)) => self.reconnect(id),
+            (38, Some(id)) if self.random.percent(30) => self.make_last(id),
+            (39, Some(id)) => {
+                let length = 1 + self.random.below(300);
+                let keep = if self.random.percent(50) { Keep::Yes } else { Keep::No };
+                self.send_kept(id, length, false, Some(keep));
+            }
             (4..7, _) => self.add_call(),
             (7, _) => self.add_date(),
             (8 | 9, _) => self.cancel_some(),
@@ -69,8 +80,20 @@ impl World {
 
     pub(super) fn insert(&mut self, listener: bool, parent: Option<usize>) -> usize {
         let phase = if listener { Phase::Open } else { Phase::Connecting };
-        let key = self.core.insert("simulated", phase, self.now);
-        let connecting = !listener && parent.is_none() && self.random.percent(50);
+        let permanent = if !listener && parent.is_none() && self.random.percent(40) {
+            Some(self.permanent())
+        } else {
+            None
+        };
+        let key = match &permanent {
+            Some((reconnect, _)) => {
+                let random = self.random.next();
+                self.core.insert_permanent("simulated", reconnect.clone(), random, self.core.now)
+            }
+            None => self.core.insert("simulated", phase, self.now),
+        };
+        let lasting = permanent.is_some();
+        let connecting = !listener && parent.is_none() && !lasting && self.random.percent(50);
         self.say(|| format!("add {key} {phase:?} {connecting}"));
         self.outside.unplaced.push(key);
         let id = self.peers.len();
@@ -92,11 +115,12 @@ impl World {
             room: self.random.below(1000),
             broken: false,
             news: true,
-            watched: !listener && parent.is_none(),
+            watched: !listener && parent.is_none() && !lasting,
             established: parent.is_some(),
             open: listener,
             told: false,
             gone_out: false,
+            permanent: permanent.map(|(_, permanent)| permanent),
             queued: VecDeque::new(),
             queued_len: 0,
             inside: None,
@@ -144,6 +168,7 @@ impl World {
     pub(super) fn gone(&mut self, id: usize) {
         let peer = &mut self.peers[id];
         (peer.alive, peer.named) = (false, false);
+        peer.permanent = None;
         peer.drop_queued();
         let who = Who::Connection(peer.key);
         self.forget_ready(who);
@@ -161,8 +186,25 @@ impl World {
 
     pub(super) fn close(&mut self, id: usize, why: Closed) {
         let key = self.peers[id].key;
-        self.say(|| format!("close {key}"));
-        assert_eq!(self.core.close(key, why).is_ok(), self.peers[id].named, "close {key}");
+        self.say(|| format!("close {key}: {why}"));
+        let (local, named) = (matches!(why, Closed::Local), self.peers[id].named);
+        let lasting = self.peers[id].permanent.is_some();
+        let slot = self.core.slot(key).filter(|_| named && lasting);
+        let (waiting, finished) =
+            slot.map_or((false, false), |slot| (slot.phase == Phase::Waiting, slot.finished));
+        if named && lasting && !local && !finished {
+            assert_eq!(self.core.close(key, why).is_ok(), !waiting, "lose {key}");
+            return self.check();
+        }
+        assert_eq!(self.core.close(key, why).is_ok(), named, "close {key}");
+        self.ended(id, waiting);
+    }
+
+    /// The model's part of an end for good.
+    pub(super) fn ended(&mut self, id: usize, waiting: bool) {
+        if self.peers[id].named {
+            self.peers[id].make_usual(waiting);
+        }
         self.peers[id].named = false;
         if let Some(inside) = self.peers[id].inside.take() {
             self.peers[id].drop_last(inside);
@@ -175,8 +217,11 @@ impl World {
         if peer.listener {
             return; // it has no `Id`
         }
-        let expected = if !peer.named || peer.finishing || peer.failed {
+        let broken = self.core.slot(peer.key).is_some_and(|slot| slot.write_error.is_some());
+        let expected = if !peer.named || peer.finishing || peer.failed || broken {
             Err(UpgradeError::Gone)
+        } else if peer.permanent.is_some() {
+            Err(UpgradeError::Permanent)
         } else if !peer.open || !peer.established || peer.inside.is_some() {
             Err(UpgradeError::Busy)
         } else {
@@ -213,16 +258,32 @@ impl World {
     }
 
     pub(super) fn send(&mut self, id: usize, length: usize, shared: bool) {
+        self.send_kept(id, length, shared, None);
+    }
+
+    pub(super) fn send_kept(&mut self, id: usize, length: usize, shared: bool, keep: Option<Keep>) {
         if self.peers[id].listener {
             return; // it has no `Id`
         }
         let start = self.random.below(PATTERN - length + 1);
-        let peer = &self.peers[id];
+        let now = self.core.now;
+        let peer = &mut self.peers[id];
         let key = peer.key;
-        let slot = self.core.slot(key).map(|slot| (slot.out.len(), slot.settings.limits.output));
+        let slot = self.core.slot(key);
+        let outside = self.outside.writing.contains(&key) || (self.own_write && self.running == Some(id));
+        let keeps = keep.or(peer.permanent.as_ref().map(|permanent| permanent.keep)).unwrap_or_default();
+        let away = slot.is_some_and(|slot| slot.is_away() && slot.permanent.is_some());
+        if away && outside {
+            return; // what is out for writing does not count, which the model does not know
+        }
+        let slot = slot.map(|slot| (slot.out.len(), slot.settings.limits.output));
         let expected = match slot {
             Some(_) if !peer.named || peer.finishing || peer.failed => Err(SendError::Gone),
             Some((queued, limit)) if queued >= limit => Err(SendError::Full { queued }),
+            Some(_) if away && keeps == Keep::No => Err(SendError::Away),
+            Some(_) if away && !peer.make_room(length, now) => {
+                Err(SendError::Full { queued: peer.queued_len })
+            }
             Some(_) => Ok(()),
             None => Err(SendError::Gone),
         };
@@ -231,12 +292,13 @@ impl World {
         let queued = if shared {
             self.core.queue_shared(key, &Rc::new(bytes.to_vec()))
         } else {
-            self.core.queue(key, bytes)
+            self.core.queue(key, bytes, keep)
         };
         assert_eq!(queued.clone().map(|_| ()), expected, "send to {key}");
         if queued.is_ok() {
             let peer = &mut self.peers[id];
-            peer.queued.push_back(start..start + length);
+            let kept = keeps == Keep::Yes;
+            peer.queued.push_back(Item { start, end: start + length, sent: 0, queued: now, kept });
             peer.queued_len += length;
             peer.inside = peer.inside.map(|inside| inside + length);
         }
@@ -245,6 +307,86 @@ impl World {
             assert!(self.running != Some(id), "{key} can't be written while it runs");
             self.write(key);
         }
+    }
+
+    pub(super) fn greet(&mut self, id: usize) {
+        let (length, now) = (1 + self.random.below(100), self.core.now);
+        let start = self.random.below(PATTERN - length + 1);
+        let peer = &self.peers[id];
+        let key = peer.key;
+        let slot = self.core.slot(key);
+        let limit = slot.map_or(0, |slot| slot.settings.limits.output);
+        let open = slot.is_some_and(|slot| slot.phase == Phase::Open && slot.write_error.is_none());
+        let greeting = slot.and_then(|slot| slot.permanent.as_ref()).map_or(0, |of| of.greeting.len());
+        let expected = match &peer.permanent {
+            _ if !peer.named || peer.finishing => Err(SendError::Gone),
+            None => Err(SendError::NotPermanent),
+            Some(_) if !open => Err(SendError::Away),
+            Some(_) if greeting >= limit => Err(SendError::Full { queued: greeting }),
+            Some(_) => Ok(()),
+        };
+        self.say(|| format!("greet {key}: {expected:?}"));
+        let greeted = self.core.greet(key, &pattern()[start..start + length]);
+        assert_eq!(greeted, expected, "greet {key}");
+        if let (Ok(()), Some(permanent)) = (greeted, &mut self.peers[id].permanent) {
+            let item = Item { start, end: start + length, sent: 0, queued: now, kept: false };
+            permanent.greeting.push_back(item);
+        }
+        self.check();
+    }
+
+    pub(super) fn hold(&mut self, id: usize) {
+        let (key, on) = (self.peers[id].key, self.random.percent(40));
+        self.say(|| format!("hold {key} {on}"));
+        let held = self.core.hold(key, on);
+        let permanent = self.peers[id].permanent.as_mut();
+        assert_eq!(held, permanent.is_some(), "{key}");
+        if let Some(permanent) = permanent {
+            permanent.holding = on;
+        }
+        self.check();
+    }
+
+    pub(super) fn reconnect(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        self.say(|| format!("reconnect {key}"));
+        assert_eq!(self.core.reconnect(key), self.peers[id].permanent.is_some(), "{key}");
+        self.check();
+    }
+
+    pub(super) fn make_last(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        self.say(|| format!("make last {key}"));
+        let waits =
+            self.core.slot(key).is_some_and(|slot| slot.phase == Phase::Waiting && slot.end.is_none());
+        let expected = self.peers[id].permanent.as_ref().map(|_| waits);
+        assert_eq!(self.core.make_last(key), expected, "{key}");
+        self.check();
+        if expected == Some(true) {
+            self.close(id, Closed::Local);
+        }
+    }
+
+    fn permanent(&mut self) -> (Reconnect, Permanent) {
+        let pauses = match self.random.below(4) {
+            0 => Pauses::never(),
+            1 => Pauses::growing(Duration::from_nanos(1), Duration::from_millis(20)),
+            2 => "-0.0001,0.000001,0.01".parse().expect("a list"),
+            _ => "0.00001,0.001".parse().expect("a list"),
+        };
+        let away = Away {
+            items: self.random.below(40),
+            bytes: self.random.below(2 * PATTERN),
+            age: self.random.percent(50).then(|| Duration::from_nanos(self.random.nanos())),
+            drop_oldest: self.random.percent(50),
+        };
+        let keep = if self.random.percent(70) { Keep::Yes } else { Keep::No };
+        let resend_half = self.random.percent(60);
+        let reconnect = Reconnect::new(pauses).away(away.clone()).keep(keep).resend_half(resend_half);
+        let greeting = VecDeque::new();
+        let permanent =
+            Permanent { away, keep, resend_half, holding: false, attempt: None, made: false, greeting };
+        (reconnect, permanent)
     }
 
     pub(super) fn finish(&mut self, id: usize) {

@@ -3,7 +3,9 @@
 use super::World;
 use super::timers::{Timer, handle};
 use crate::communicator::core::Who;
+use crate::communicator::error::Closed;
 use crate::communicator::key::{Key, TimerId};
+use crate::communicator::permanent::Lost;
 use crate::communicator::slot::{Phase, Ready};
 
 impl World {
@@ -116,6 +118,9 @@ impl World {
         assert_eq!(self.peers[id].key, key);
         assert!(self.peers[id].alive && (self.peers[id].enabled || !self.peers[id].named));
         self.say(|| format!("call {key} {:?} {:?}", begun.phase, begun.ready));
+        if begun.attempt.is_some() {
+            self.peers[id].drop_aged(self.now);
+        }
         if begun.ready.has(Ready::TIMERS) && self.peers[id].named {
             let due = std::mem::take(&mut self.peers[id].due);
             assert!(due.iter().map(handle).eq(begun.due.iter().copied()), "{key}: {due:?} {:?}", begun.due);
@@ -123,8 +128,13 @@ impl World {
         self.check();
         let mut over = false;
         match begun.phase {
-            Phase::Connecting | Phase::Open if !self.quiet && self.random.percent(1) => over = true, // it panics
-            Phase::Connecting | Phase::Open => match self.ready(id, &begun) {
+            Phase::Waiting if begun.ready.has(Ready::LOST) => {
+                assert!(begun.ready.only(Ready::LATER).is_empty())
+            }
+            Phase::Waiting | Phase::Connecting | Phase::Open if !self.quiet && self.random.percent(1) => {
+                over = true
+            } // it panics
+            Phase::Waiting | Phase::Connecting | Phase::Open => match self.ready(id, &begun) {
                 Ok(true) => self.core.make_ready(key, Ready::INPUT),
                 Ok(false) => {}
                 Err(why) => {
@@ -139,6 +149,9 @@ impl World {
             }
         }
         self.check();
+        if !over && let Some(lost) = self.core.take_lost(key) {
+            self.lost(id, lost);
+        }
         if !over && self.core.take_end(key).is_some() {
             assert!(!std::mem::replace(&mut self.peers[id].closed, true), "{key} was closed twice");
             self.drop_timers_of(id);
@@ -162,10 +175,30 @@ impl World {
         assert_eq!(ended.map(|body| body.0), (!self.peers[id].alive).then_some(id), "{key}");
     }
 
+    /// A permanent connection is told that it was lost, or could not be made.
+    fn lost(&mut self, id: usize, Lost { why, established, last }: Lost) {
+        let peer = &mut self.peers[id];
+        let key = peer.key;
+        assert!(peer.named && peer.enabled, "{key} is told of its loss");
+        assert_eq!(peer.open && peer.established, established, "{key}: {why}");
+        peer.lost();
+        self.say(|| format!("lost {key}: {why}, for good: {last}"));
+        self.call_back(Some(id));
+        if last || (!self.quiet && self.random.percent(2)) {
+            let waiting = self.core.slot(key).is_some_and(|slot| slot.phase == Phase::Waiting);
+            let ended = self.core.close_for_good(key, Closed::Handler("the handler was told to fail".into()));
+            assert_eq!(ended.is_ok(), self.peers[id].named, "{key}");
+            if ended.is_ok() {
+                self.ended(id, waiting);
+            }
+        }
+        self.check();
+    }
+
     pub(super) fn set_interest(&mut self, id: usize, registered: bool) -> bool {
         let peer = &mut self.peers[id];
         let Some(slot) = self.core.slot(peer.key) else { return registered };
-        let wanted = slot.blocked || !peer.established && !peer.listener;
+        let wanted = slot.blocked || !peer.established && !peer.listener && peer.has_transport();
         if wanted != registered {
             (peer.watched, peer.news) = (wanted, true);
         }

@@ -34,6 +34,8 @@ pub enum ClientError {
     BadValue,
     /// Too much output waits already.
     Full,
+    /// The server is away, and what was to be sent does not wait for it.
+    Away,
     /// There was no answer in time.
     TimedOut,
     /// The server ended the connection: with `QUIT`.
@@ -52,6 +54,7 @@ impl ClientError {
             Self::PermissionDenied => Self::PermissionDenied,
             Self::Refused(words) => Self::Refused(words.clone()),
             Self::Full => Self::Full,
+            Self::Away => Self::Away,
             Self::TimedOut => Self::TimedOut,
             Self::Quit => Self::Quit,
             Self::TimedOutByServer => Self::TimedOutByServer,
@@ -77,6 +80,7 @@ impl fmt::Display for ClientError {
             }
             Self::BadValue => f.write_str("the value holds a line end, which must be encoded"),
             Self::Full => f.write_str("too much output waits"),
+            Self::Away => f.write_str("the server is away"),
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Quit => f.write_str("the server ended the connection"),
             Self::TimedOutByServer => {
@@ -113,7 +117,8 @@ impl From<SendError> for ClientError {
         match error {
             SendError::Full { .. } => Self::Full,
             SendError::Encode(_) => Self::BadValue,
-            SendError::Gone => Self::Disconnected(error.to_string()),
+            SendError::Away => Self::Away,
+            SendError::Gone | SendError::NotPermanent => Self::Disconnected(error.to_string()),
         }
     }
 }

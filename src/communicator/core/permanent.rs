@@ -1,0 +1,234 @@
+//! Connections that reconnect by themselves: lost, waiting, and being made anew.
+
+use super::Core;
+use crate::communicator::error::{Closed, SendError};
+use crate::communicator::key::Key;
+use crate::communicator::output::OutQueue;
+use crate::communicator::permanent::{Keep, Lost, Permanent, Reconnect};
+use crate::communicator::slot::{Phase, Ready};
+use std::any::Any;
+use std::mem::take;
+
+impl<D, F> Core<D, F> {
+    /// A slot that makes its first attempt when its pauses say so.
+    pub(crate) fn insert_permanent(
+        &mut self,
+        kind: &'static str,
+        reconnect: Reconnect,
+        random: u64,
+        now: u64,
+    ) -> Key {
+        let key = self.insert(kind, Phase::Waiting, now);
+        if let Some(slot) = self.any(key) {
+            slot.out = OutQueue::of_items();
+            slot.permanent = Some(Box::new(Permanent::new(reconnect, random, now)));
+        }
+        key
+    }
+
+    /// The transport of a permanent connection has failed. Gives `why` back if it has none.
+    pub(super) fn lose(&mut self, key: Key, why: Closed) -> Result<(), Closed> {
+        let running = self.running == Some(key);
+        let Some(slot) = self.open(key).filter(|slot| slot.phase != Phase::Waiting) else { return Err(why) };
+        let Some(permanent) = &mut slot.permanent else { return Err(why) };
+        permanent.was_open = slot.phase == Phase::Open;
+        slot.phase = Phase::Waiting;
+        slot.end = Some(why);
+        slot.pressed |= slot.ready.has(Ready::DRAINED);
+        slot.ready = slot.ready.only(Ready::AWAY);
+        self.interrupted |= running;
+        self.make_ready(key, Ready::LOST);
+        Ok(())
+    }
+
+    /// What was lost, once: from then on the connection waits for its next attempt. Its queue begins with a whole item.
+    pub(crate) fn take_lost(&mut self, key: Key) -> Option<Lost> {
+        let now = self.now;
+        let Core { slots, spares, waste, .. } = self;
+        let slot = slots
+            .get_mut(key.slot as usize)
+            .filter(|slot| slot.generation == key.generation && !slot.gone)?;
+        if slot.phase != Phase::Waiting || !slot.enabled {
+            return None;
+        }
+        let (why, permanent) = (slot.end.take()?, slot.permanent.as_mut()?);
+        slot.ready = slot.ready.only(Ready::AWAY);
+        (slot.blocked, slot.stuck, slot.hung_up, slot.finished) = (false, false, false, false);
+        slot.unread = 0;
+        waste.extend(slot.write_error.take().map(|error| Box::new(error) as Box<dyn Any>));
+        waste.extend(permanent.arrived.take());
+        permanent.greeting.clear(spares);
+        if slot.out.is_half() && !permanent.resend_half {
+            slot.out.drop_first();
+            permanent.dropped += 1;
+        }
+        slot.out.rewind();
+        permanent.dropped += slot.out.drop_unkept(spares) as u64;
+        permanent.retry_at = permanent.backoff.ended(now).filter(|_| !permanent.last);
+        let lost = Lost { why, established: permanent.was_open, last: permanent.retry_at.is_none() };
+        self.guard(key);
+        self.make_ready(key, Ready::default()); // its own timers
+        Some(lost)
+    }
+
+    /// It is time for an attempt: how many have failed since it was established last, and the attempt's name.
+    pub(super) fn begin_attempt(&mut self, key: Key) -> Option<(u64, u64)> {
+        let now = self.now;
+        let slot = self.open(key).filter(|slot| slot.phase == Phase::Waiting && slot.end.is_none())?;
+        let permanent = slot.permanent.as_mut()?;
+        permanent.retry_at = None;
+        permanent.attempt += 1;
+        permanent.tries += 1;
+        permanent.backoff.started(now);
+        permanent.drop_aged(&mut slot.out, now);
+        let begun = (permanent.tries - 1, permanent.attempt);
+        slot.phase = Phase::Connecting;
+        slot.added = now;
+        let about = slot.about.take();
+        self.waste.extend(about.map(|about| Box::new(about) as Box<dyn Any>));
+        self.guard(key);
+        Some(begun)
+    }
+
+    /// Whether an attempt still goes on and has no transport yet.
+    pub(crate) fn is_attempting(&self, key: Key, attempt: u64) -> bool {
+        self.slot(key).filter(|slot| slot.phase == Phase::Connecting).is_some_and(|slot| {
+            slot.permanent
+                .as_ref()
+                .is_some_and(|permanent| permanent.attempt == attempt && permanent.arrived.is_none())
+        })
+    }
+
+    /// What came of an attempt. Gives it back if nobody waits for it.
+    pub(crate) fn arrive(&mut self, key: Key, attempt: u64, what: Box<dyn Any>) -> Result<(), Box<dyn Any>> {
+        if !self.is_attempting(key, attempt) {
+            return Err(what);
+        }
+        if let Some(permanent) = self.open(key).and_then(|slot| slot.permanent.as_mut()) {
+            permanent.arrived = Some(what);
+        }
+        self.make_ready(key, Ready::ARRIVED);
+        Ok(())
+    }
+
+    pub(crate) fn take_arrived(&mut self, key: Key) -> Option<Box<dyn Any>> {
+        let slot = self.open(key)?;
+        slot.ready = slot.ready.without(Ready::ARRIVED);
+        slot.permanent.as_mut()?.arrived.take()
+    }
+
+    /// It is established.
+    pub(super) fn reconnected(&mut self, key: Key) {
+        let now = self.now;
+        let Some(slot) = self.open(key) else { return };
+        let Some(permanent) = &mut slot.permanent else { return };
+        permanent.backoff.connected(now);
+        permanent.tries = 0;
+        permanent.drop_aged(&mut slot.out, now);
+    }
+
+    /// What connects it is given up, or made at once if it waits. `false`: there is no such permanent connection.
+    pub(crate) fn reconnect(&mut self, key: Key) -> bool {
+        let now = self.now;
+        let Some(slot) = self.open(key) else { return false };
+        let waits = slot.phase == Phase::Waiting;
+        let Some(permanent) = &mut slot.permanent else { return false };
+        if !waits {
+            return self.lose(key, Closed::Local).is_ok();
+        }
+        if let Some(at) = &mut permanent.retry_at {
+            *at = now.min(*at);
+            self.guard(key);
+        }
+        true
+    }
+
+    /// No more attempts are made. `true` beside it: it waits for one.
+    pub(crate) fn make_last(&mut self, key: Key) -> Option<bool> {
+        let slot = self.open(key)?;
+        let waits = slot.phase == Phase::Waiting && slot.end.is_none();
+        slot.permanent.as_mut()?.last = true;
+        Some(waits)
+    }
+
+    /// A permanent connection ends for good, as another one does by [`close`](Self::close).
+    pub(crate) fn close_for_good(&mut self, key: Key, why: Closed) -> Result<(), Closed> {
+        if self.open(key).is_none() {
+            return Err(why);
+        }
+        self.make_usual(key);
+        self.close(key, why)
+    }
+
+    /// It reconnects no more. What is not to leave is dropped.
+    pub(super) fn make_usual(&mut self, key: Key) {
+        let Core { slots, spares, waste, .. } = self;
+        let Some(slot) = slots.get_mut(key.slot as usize) else { return };
+        let Some(mut permanent) = slot.permanent.take() else { return };
+        if permanent.holding || slot.phase == Phase::Waiting {
+            slot.out.clear(spares);
+        }
+        if !permanent.greeting.is_empty() {
+            let mut all = take(&mut permanent.greeting);
+            all.append(slot.out.take(), spares);
+            slot.out = all;
+        }
+        waste.extend(permanent.arrived);
+        waste.extend(slot.end.take().map(|end| Box::new(end) as Box<dyn Any>));
+    }
+
+    /// Whether an item may be queued on a permanent connection, as far as it is away.
+    pub(super) fn room_while_away(
+        &mut self,
+        key: Key,
+        len: usize,
+        keep: Option<Keep>,
+    ) -> Result<(), SendError> {
+        let now = self.now;
+        let Some(slot) = self.open(key) else { return Ok(()) };
+        let away = matches!(slot.phase, Phase::Waiting | Phase::Connecting);
+        let Some(permanent) = slot.permanent.as_mut().filter(|_| away) else { return Ok(()) };
+        if keep.unwrap_or(permanent.keep) == Keep::No {
+            return Err(SendError::Away);
+        }
+        if permanent.make_room(&mut slot.out, len, now) {
+            return Ok(());
+        }
+        slot.pressed = true;
+        Err(SendError::Full { queued: slot.out.len() })
+    }
+
+    /// Queues what leaves before everything else on the transport that there is.
+    pub(crate) fn greet(&mut self, key: Key, bytes: &[u8]) -> Result<(), SendError> {
+        let Core { slots, spares, .. } = self;
+        let slot = slots
+            .get_mut(key.slot as usize)
+            .filter(|slot| slot.generation == key.generation && slot.is_open() && !slot.finishing)
+            .ok_or(SendError::Gone)?;
+        let open = slot.phase == Phase::Open && slot.write_error.is_none();
+        let permanent = slot.permanent.as_mut().ok_or(SendError::NotPermanent)?;
+        if !open {
+            return Err(SendError::Away);
+        }
+        let queued = permanent.greeting.len();
+        if queued >= slot.settings.limits.output {
+            return Err(SendError::Full { queued });
+        }
+        permanent.greeting.push(bytes, spares);
+        if !slot.blocked {
+            self.make_dirty(key);
+        }
+        Ok(())
+    }
+
+    /// Sets whether only the greeting leaves. `false`: there is no such permanent connection.
+    pub(crate) fn hold(&mut self, key: Key, on: bool) -> bool {
+        let Some(slot) = self.open(key) else { return false };
+        let Some(permanent) = &mut slot.permanent else { return false };
+        permanent.holding = on;
+        if slot.phase == Phase::Open && !slot.blocked {
+            self.make_dirty(key);
+        }
+        true
+    }
+}

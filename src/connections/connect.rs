@@ -1,0 +1,249 @@
+//! What makes the transports of a connection that reconnects by itself.
+
+use super::fifo::{Fifo, FifoWriter};
+use super::transport::Transport;
+use crate::communicator::{Communicator, Key, WeakCommunicator};
+use mio::net::{TcpStream, UnixStream};
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Makes a transport for each attempt of a [permanent](Communicator::permanent) connection. A closure
+/// `FnMut() -> io::Result<impl Transport>` is one, too.
+///
+/// | connector | makes |
+/// |---|---|
+/// | [`ToTcp`] | TCP streams to one of several addresses |
+/// | [`ToUnix`] | streams to a Unix socket file |
+/// | [`ToFifo`] | the writing end of a named pipe |
+#[cfg_attr(
+    feature = "tls",
+    doc = "| [`ToTls`](crate::tls::ToTls) | TLS around what another connector makes |"
+)]
+/// | a closure | whatever it wants |
+pub trait Connect: 'static {
+    /// What it makes.
+    type Transport: Transport;
+
+    /// Starts an attempt. What comes of it is told by [`Attempt::done`], at once or later: when a thread has resolved a name, when
+    /// one of several addresses has answered. A transport need not be established:
+    /// [`Transport::establish`] goes on. All together has [`Timeouts::connect`](crate::Timeouts::connect).
+    fn connect(&mut self, attempt: Attempt<Self::Transport>);
+
+    /// To what: the connection's name, for logs.
+    fn name(&self) -> String {
+        String::new()
+    }
+}
+
+impl<T: Transport, F: FnMut() -> io::Result<T> + 'static> Connect for F {
+    type Transport = T;
+
+    fn connect(&mut self, attempt: Attempt<T>) {
+        attempt.done(self());
+    }
+}
+
+/// One attempt to connect. Dropping it is its failure.
+///
+/// ```
+/// use eventdispatcher::codec::Lines;
+/// use eventdispatcher::{Attempt, Communicator, Connect, Reconnect, on_item};
+/// use mio::net::UnixStream;
+///
+/// /// Finds out where to connect to on another thread.
+/// struct Finds;
+/// impl Connect for Finds {
+///     type Transport = UnixStream;
+///     fn connect(&mut self, attempt: Attempt<UnixStream>) {
+///         let Some(communicator) = attempt.communicator() else { return };
+///         let find = || "/run/service.sock";
+///         let found = communicator.thread(find, move |path, _| {
+///             attempt.done(UnixStream::connect(path.unwrap_or_default()));
+///         });
+///         # let _ = found;
+///     }
+/// }
+///
+/// let communicator = Communicator::new()?;
+/// communicator.permanent(Finds, Reconnect::default(), Lines::new, on_item::<Lines, _>(|_, _| Ok(())));
+/// # communicator.turn(Some(std::time::Duration::ZERO))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Attempt<T> {
+    communicator: WeakCommunicator,
+    key: Key,
+    number: u64,
+    failures: u64,
+    deliver: Option<Deliver<T>>,
+}
+
+type Deliver<T> = Box<dyn FnOnce(io::Result<T>) -> Box<dyn Any>>;
+
+impl<T: 'static> Attempt<T> {
+    pub(super) fn new(communicator: &Communicator, key: Key, (failures, number): (u64, u64)) -> Self {
+        let deliver: Deliver<T> = Box::new(|made| Box::new(made));
+        Self { communicator: communicator.downgrade(), key, number, failures, deliver: Some(deliver) }
+    }
+
+    /// How many attempts have failed since the connection was there last: 0 for the first one.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Where the connection is, unless it has ended.
+    pub fn communicator(&self) -> Option<Communicator> {
+        self.communicator.get()
+    }
+
+    /// Whether somebody still waits for it: it is not too late, and the connection was neither closed nor removed.
+    pub fn is_wanted(&self) -> bool {
+        self.communicator()
+            .is_some_and(|communicator| communicator.core(|core| core.is_attempting(self.key, self.number)))
+    }
+
+    /// This has come of it. What nobody waits for any more is dropped: `false`.
+    pub fn done(mut self, made: io::Result<T>) -> bool {
+        self.tell(made)
+    }
+
+    fn tell(&mut self, made: io::Result<T>) -> bool {
+        let (Some(deliver), Some(communicator)) = (self.deliver.take(), self.communicator.get()) else {
+            return false;
+        };
+        let made = deliver(made);
+        // What comes back is dropped outside of the core.
+        let told = communicator.core(|core| core.arrive(self.key, self.number, made));
+        told.is_ok()
+    }
+
+    /// The same attempt for a connector below, around whose transports `wrap` puts a layer.
+    pub fn map<U: 'static>(mut self, wrap: impl FnOnce(U) -> io::Result<T> + 'static) -> Attempt<U> {
+        let deliver = self.deliver.take().map(|deliver| {
+            let deliver: Deliver<U> = Box::new(move |made| deliver(made.and_then(wrap)));
+            deliver
+        });
+        let Self { communicator, key, number, failures, .. } = &self;
+        Attempt {
+            communicator: communicator.clone(),
+            key: *key,
+            number: *number,
+            failures: *failures,
+            deliver,
+        }
+    }
+}
+
+impl<T> Drop for Attempt<T> {
+    fn drop(&mut self) {
+        let (Some(deliver), Some(communicator)) = (self.deliver.take(), self.communicator.get()) else {
+            return;
+        };
+        let made = deliver(Err(io::Error::other("the attempt to connect was given up")));
+        let _ = communicator.core(|core| core.arrive(self.key, self.number, made));
+    }
+}
+
+impl<T> fmt::Debug for Attempt<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attempt({} of {})", self.number, self.key)
+    }
+}
+
+/// Connects by TCP, to one address at each attempt: to the next one, round and round, after each failure. Small messages are
+/// not delayed (`TCP_NODELAY`).
+#[derive(Debug, Clone)]
+pub struct ToTcp {
+    addresses: Vec<SocketAddr>,
+    next: usize,
+}
+
+impl ToTcp {
+    /// To this address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { addresses: vec![address], next: 0 }
+    }
+
+    /// To one of these, the first one first. Without any each attempt fails.
+    pub fn any_of(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self { addresses: addresses.into_iter().collect(), next: 0 }
+    }
+}
+
+impl Connect for ToTcp {
+    type Transport = TcpStream;
+
+    fn connect(&mut self, attempt: Attempt<TcpStream>) {
+        if attempt.failures() > 0 {
+            self.next = (self.next + 1) % self.addresses.len().max(1);
+        }
+        let none = || io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to");
+        let stream = self.addresses.get(self.next).ok_or_else(none).and_then(|address| {
+            let stream = TcpStream::connect(*address)?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
+        attempt.done(stream);
+    }
+
+    fn name(&self) -> String {
+        let names: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    }
+}
+
+/// Connects to a Unix socket file.
+#[derive(Debug, Clone)]
+pub struct ToUnix {
+    path: PathBuf,
+}
+
+impl ToUnix {
+    /// To this one.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+}
+
+impl Connect for ToUnix {
+    type Transport = UnixStream;
+
+    fn connect(&mut self, attempt: Attempt<UnixStream>) {
+        let stream = UnixStream::connect(&self.path).map_err(|error| {
+            io::Error::new(error.kind(), format!("can't connect to {}: {error}", self.path.display()))
+        });
+        attempt.done(stream);
+    }
+
+    fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+}
+
+/// Opens a named pipe for writing, as soon as somebody reads: the attempt lasts until then, or until
+/// [`Timeouts::connect`](crate::Timeouts::connect) is over. The pipe is made when it does not exist, and stays.
+#[derive(Debug, Clone)]
+pub struct ToFifo {
+    fifo: Fifo,
+}
+
+impl ToFifo {
+    /// This one.
+    pub fn new(fifo: Fifo) -> Self {
+        Self { fifo: fifo.keep() }
+    }
+}
+
+impl Connect for ToFifo {
+    type Transport = FifoWriter;
+
+    fn connect(&mut self, attempt: Attempt<FifoWriter>) {
+        attempt.done(self.fifo.clone().writer());
+    }
+
+    fn name(&self) -> String {
+        self.fifo.path().to_string_lossy().into_owned()
+    }
+}
