@@ -197,3 +197,8 @@ impl<K: Connect, N: FnMut() -> C, C: Codec, H: Handler<C>> Driver for Permanent<
         self.stream.release();
     }
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

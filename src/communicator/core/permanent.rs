@@ -165,7 +165,11 @@ impl<D, F> Core<D, F> {
         let Core { slots, spares, waste, .. } = self;
         let Some(slot) = slots.get_mut(key.slot as usize) else { return };
         let Some(mut permanent) = slot.permanent.take() else { return };
-        if permanent.holding || slot.phase == Phase::Waiting {
+        let lost = slot.phase == Phase::Waiting || slot.write_error.is_some();
+        if lost {
+            permanent.greeting.clear(spares);
+        }
+        if lost || permanent.holding {
             slot.out.clear(spares);
         }
         if !permanent.greeting.is_empty() {

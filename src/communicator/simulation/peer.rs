@@ -173,9 +173,12 @@ impl Peer {
     }
 
     /// It reconnects no more.
-    pub(super) fn make_usual(&mut self, waiting: bool) {
-        let Some(permanent) = self.permanent.take() else { return };
-        if permanent.holding || waiting {
+    pub(super) fn make_usual(&mut self, lost: bool) {
+        let Some(mut permanent) = self.permanent.take() else { return };
+        if lost {
+            permanent.greeting.clear();
+        }
+        if permanent.holding || lost {
             self.drop_queued();
         }
         for item in permanent.greeting.into_iter().rev() {

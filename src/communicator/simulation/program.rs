@@ -196,14 +196,15 @@ impl World {
             assert_eq!(self.core.close(key, why).is_ok(), !waiting, "lose {key}");
             return self.check();
         }
+        let lost = waiting || slot.is_some_and(|slot| slot.write_error.is_some());
         assert_eq!(self.core.close(key, why).is_ok(), named, "close {key}");
-        self.ended(id, waiting);
+        self.ended(id, lost);
     }
 
     /// The model's part of an end for good.
-    pub(super) fn ended(&mut self, id: usize, waiting: bool) {
+    pub(super) fn ended(&mut self, id: usize, lost: bool) {
         if self.peers[id].named {
-            self.peers[id].make_usual(waiting);
+            self.peers[id].make_usual(lost);
         }
         self.peers[id].named = false;
         if let Some(inside) = self.peers[id].inside.take() {

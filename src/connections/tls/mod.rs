@@ -6,6 +6,7 @@
 //! | | client | server |
 //! |---|---|---|
 //! | TCP | [`connect_tls`](Communicator::connect_tls) | [`listen_tls`](Communicator::listen_tls) |
+//! | TCP or any other stream, reconnecting | [`permanent`](Communicator::permanent) of a [`ToTls`] | – |
 //! | any other stream | [`stream`](Communicator::stream) of a [`Tls::client`] | [`Incoming::tls`] |
 //! | in mid-stream (STARTTLS) | [`start_tls_client`](Communicator::start_tls_client) | [`start_tls_server`](Communicator::start_tls_server) |
 //! | beside plain clients on one listener | – | [`Incoming::detect_tls`] |
@@ -135,6 +136,7 @@ mod info;
 mod options;
 mod pem;
 mod server;
+mod to;
 mod transport;
 mod verify;
 
@@ -144,6 +146,7 @@ pub use detect::DetectTls;
 pub use error::{CertificateFault, TlsError};
 pub use info::{TlsInfo, TlsVersion};
 pub use server::{TlsServer, TlsServerBuilder};
+pub use to::ToTls;
 pub use transport::Tls;
 
 use super::{Incoming, Listening, Transport};
