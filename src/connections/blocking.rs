@@ -202,6 +202,52 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         })
     }
 
+    /// Ends the stream in order: writes all that is queued, ends the own direction, and waits for the other side to end
+    /// its own; what comes meanwhile is dropped. A TCP stream that is just dropped while input is unread takes back what
+    /// has not arrived yet, and with TLS there may be such input though the other side has said nothing.
+    ///
+    /// ```
+    /// use eventdispatcher::{Blocking, codec::Lines};
+    /// use std::time::Duration;
+    ///
+    /// let (ours, theirs) = eventdispatcher::unix_pair()?;
+    /// let soon = Duration::from_secs(5);
+    /// let reader = std::thread::spawn(move || {
+    ///     let mut reader = Blocking::new(theirs, Lines::new())?;
+    ///     reader.send("a greeting that nobody waits for", soon)?;
+    ///     Ok::<_, eventdispatcher::BlockingError>(reader.receive(soon, str::to_owned)?)
+    /// });
+    /// let mut writer = Blocking::new(ours, Lines::new())?;
+    /// writer.queue("last words")?;
+    /// writer.finish(soon)?;
+    /// assert_eq!(reader.join().unwrap()?, "last words");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When that takes longer than `timeout`, or the connection fails. With [`TimedOut`](BlockingError::TimedOut) all may have been
+    /// written, and the other side only keeps its direction open.
+    pub fn finish(mut self, timeout: Duration) -> Result<(), BlockingError> {
+        let end = Instant::now() + timeout.min(LONGEST);
+        self.flush(timeout)?;
+        self.transport.shutdown_write().map_err(BlockingError::Io)?;
+        loop {
+            self.held.clear();
+            self.used = 0;
+            match self.read() {
+                Ok(true) if Instant::now() < end => {}
+                Ok(true) => return Err(BlockingError::TimedOut),
+                Ok(false) => self.wait(end)?,
+                Err(BlockingError::Closed) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            match self.transport.flush() {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(BlockingError::Io(error)),
+                _ => {}
+            }
+        }
+    }
+
     /// The transport, for what it can do beyond.
     pub fn transport(&self) -> &T {
         &self.transport
@@ -389,6 +435,24 @@ mod tests {
         let mut blocking = Blocking::new(ours, Stuck).unwrap();
         let error = blocking.receive(SOON, |()| ()).unwrap_err();
         assert!(error.to_string().contains("the codec takes no bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_end_waits_for_the_other_side_and_no_longer_than_it_may() {
+        let (mut own, far) = blocking();
+        own.queue("last words").unwrap();
+        far.put("unread\n");
+        far.state().ended = true;
+        own.finish(SOON).unwrap();
+        assert_eq!(far.text(), "last words\n");
+        assert!(far.state().shut && far.state().closed);
+
+        for endless in [false, true] {
+            let (own, far) = blocking();
+            far.state().endless = endless;
+            let result = own.finish(SOON);
+            assert!(matches!(result, Err(BlockingError::TimedOut)), "{result:?}");
+        }
     }
 
     #[test]
