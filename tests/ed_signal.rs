@@ -101,6 +101,9 @@ fn a_wrong_command_line_is_said_to_be_wrong() {
     check_usage(&["X", "-H", "/run/x", "-t", "udp"], "is a path");
     check_usage(&["X", "-t", "tcp", "-c", "s"], "only datagrams");
     check_usage(&["X", "-e", "yes"], "only a TCP connection");
+    check_usage(&["X", "--roots", "ca.pem"], "only a TCP connection");
+    check_usage(&["X", "-t", "tcp", "-e", "no", "--roots", "ca.pem"], "--encrypt says not to");
+    check_usage(&["X", "-t", "tcp", "-e", "unverified", "--roots", "ca.pem"], "--encrypt says not to");
     check_usage(&["X", "--timeout", "0"], "must be more");
     check_usage(&["X", "--no-such-option"], "no-such-option");
 }
@@ -365,20 +368,15 @@ fn the_configuration_says_the_usual() {
         command.arg("--config-dir").arg(folder.path());
         command
     };
-    check(usual().arg("X"), 1, "", "this version can't encrypt");
+    check(usual().arg("X"), 1, "", "not sent to tcp:127.0.0.1:1");
+    config("type=tcp\nencrypt=maybe\n");
+    check(usual().arg("X"), 1, "", "ed-signal.conf:2: \"maybe\" is no encrypt");
+    config("type=tcp\nencrypt=yes\nhost=127.0.0.1:1\nsecret_code=s3\n");
     check(usual().args(["-e", "0", "X"]), 1, "", "refused");
     // It is not meant for what the command line says.
     check(usual().args(["-n", "-t", "udp", "X"]), 0, &format!("{sender}X secret_code=s3"), "");
     check(usual().args(["-n", "-H", "udp:[::1]:9", "X"]), 0, &format!("{sender}X secret_code=s3"), "");
     check(usual().args(["-n", "-H", "./file", "-t", "unix", "X"]), 0, &format!("{sender}X\n"), "");
-}
-
-#[test]
-fn encryption_is_asked_for_in_vain() {
-    for how in ["yes", "true", "1", "unverified"] {
-        let error = "not sent: this version can't encrypt";
-        check(ed_signal().args(["-t", "tcp", "-e", how, "X"]), 1, "", error);
-    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::Duration;
                     ed-signal ./LOG_ROTATE\n  \
                     ed-signal --host 127.0.0.1:4040 --type tcp --reply HELP\n  \
                     ed-signal --host /run/store.sock store/SAVE id=7 'name=a; b'\n\n\
-                  Options may also be in the environment variable ED_SIGNAL, and host, type, encrypt and secret_code in\n\
+                  Options may also be in the environment variable ED_SIGNAL, and host, type, encrypt, roots and secret_code in\n\
                   /etc/eventdispatcher/ed-signal.conf, over which those in eventdispatcher.d/NN-ed-signal.conf beside it win.\n\n\
                   Exit status: 0 sent, and answered with --reply; 1 not sent; 2 wrong command line; 3 no answer in time."
 )]
@@ -60,9 +60,14 @@ pub(crate) struct Arguments {
     #[arg(short = 'c', long, value_name = "SECRET")]
     pub(crate) secret_code: Option<OsString>,
 
-    /// Encrypt a TCP connection: yes, no, or unverified, which trusts anybody
+    /// Encrypt a TCP connection: yes, if the other side has a certificate for the host's name; no; or unverified, which
+    /// trusts anybody
     #[arg(short, long, value_name = "HOW")]
     pub(crate) encrypt: Option<Encrypt>,
+
+    /// The certificates to trust instead of those of the system, in PEM form; encrypts unless told otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
 
     /// Print the answer
     #[arg(short, long)]

@@ -7,7 +7,7 @@ mod messaging;
 mod pages;
 mod plan;
 
-use arguments::{Arguments, Encrypt};
+use arguments::Arguments;
 use clap::{CommandFactory, Parser};
 use eventdispatcher::dispatcher::read_message;
 use messaging::deliver::{Delivery, Failure};
@@ -58,6 +58,7 @@ fn run(arguments: &Arguments) -> Result<(), (Exit, String)> {
         json: arguments.json,
         timeout: arguments.timeout,
         reply: arguments.reply,
+        encryption: &plan.encryption,
     };
     if arguments.dry_run {
         let mut bytes = delivery.bytes(&plan.address).map_err(failed)?;
@@ -66,10 +67,6 @@ fn run(arguments: &Arguments) -> Result<(), (Exit, String)> {
             bytes.push(b'\n');
         }
         return print(&bytes);
-    }
-    if plan.encrypt != Encrypt::No {
-        let error = "not sent: this version can't encrypt, and --encrypt asks for it";
-        return Err((Exit::NotSent, error.to_owned()));
     }
     match delivery.send(&plan.address).map_err(failed)? {
         None => Ok(()),

@@ -2,6 +2,7 @@
 
 use crate::arguments::{Arguments, Encrypt};
 use crate::messaging::address::{Address, Kind};
+use crate::messaging::encryption::Encryption;
 use crate::messaging::sender;
 use crate::messaging::settings::{Setting, Settings};
 use clap::ValueEnum;
@@ -11,14 +12,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const HOST: &str = "127.0.0.1:4041";
-const KEYS: [&str; 4] = ["encrypt", "host", "secret_code", "type"];
+const KEYS: [&str; 5] = ["encrypt", "host", "roots", "secret_code", "type"];
 
 /// What is to be sent where.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) message: Message,
     pub(crate) address: Address,
-    pub(crate) encrypt: Encrypt,
+    pub(crate) encryption: Encryption,
 }
 
 /// Why nothing can be sent.
@@ -40,9 +41,9 @@ impl Plan {
         }
         let mut message = message(arguments)?;
         let address = address(arguments, &settings)?;
-        let encrypt = encrypt(arguments, &settings, &address)?;
+        let encryption = encryption(arguments, &settings, &address)?;
         set_secret(&mut message, arguments, &settings, &address)?;
-        Ok(Self { message, address, encrypt })
+        Ok(Self { message, address, encryption })
     }
 }
 
@@ -131,17 +132,30 @@ fn variable_of(file: &str, variable: &str) -> Result<String, String> {
     setting.map(|setting| setting.value.clone()).ok_or_else(|| format!("{file} does not say {variable}"))
 }
 
-fn encrypt(arguments: &Arguments, settings: &Settings, address: &Address) -> Result<Encrypt, Problem> {
+fn encryption(arguments: &Arguments, settings: &Settings, address: &Address) -> Result<Encryption, Problem> {
     let is_tcp = matches!(address, Address::Tcp(..));
-    match (arguments.encrypt, settings.get("encrypt")) {
-        (Some(Encrypt::No), _) | (None, None) => Ok(Encrypt::No),
-        (Some(encrypt), _) if is_tcp => Ok(encrypt),
-        (Some(_), _) => Err(usage("only a TCP connection can be encrypted: see --type")),
+    let encrypt = match (arguments.encrypt, settings.get("encrypt")) {
+        (Some(encrypt), _) => encrypt,
+        // Who names what is to be trusted wants it to be checked.
+        (None, _) if arguments.roots.is_some() => Encrypt::Yes,
         (None, Some(setting)) => {
             let encrypt = value_of(setting)?;
-            Ok(if is_tcp { encrypt } else { Encrypt::No })
+            if is_tcp { encrypt } else { Encrypt::No }
         }
+        (None, None) => Encrypt::No,
+    };
+    if encrypt != Encrypt::No && !is_tcp {
+        return Err(usage("only a TCP connection can be encrypted: see --type"));
     }
+    let usual_roots = || settings.get("roots").map(|setting| setting.value.clone().into());
+    Ok(match (encrypt, &arguments.roots) {
+        (Encrypt::No, None) => Encryption::Off,
+        (Encrypt::Unverified, None) => Encryption::Unverified,
+        (Encrypt::Yes, roots) => Encryption::Verified(roots.clone().or_else(usual_roots)),
+        (Encrypt::No | Encrypt::Unverified, Some(_)) => {
+            return Err(usage("--roots is to check a certificate, and --encrypt says not to"));
+        }
+    })
 }
 
 fn set_secret(

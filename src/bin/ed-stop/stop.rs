@@ -2,6 +2,7 @@
 
 use crate::messaging::address::Address;
 use crate::messaging::deliver::{Delivery, Failure};
+use crate::messaging::encryption::Encryption;
 use crate::messaging::report::{complain, say};
 use crate::messaging::sender;
 use crate::process::Process;
@@ -97,7 +98,13 @@ impl Plan<'_> {
                 return false;
             }
         };
-        let delivery = Delivery { message: &message, json: false, timeout: self.timeout, reply: false };
+        let delivery = Delivery {
+            message: &message,
+            json: false,
+            timeout: self.timeout,
+            reply: false,
+            encryption: &Encryption::Off,
+        };
         match delivery.send(address) {
             Ok(_) => true,
             Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => {

@@ -1,6 +1,7 @@
 //! Sending one message, and waiting for its answer.
 
 use super::address::{Address, FileKind};
+use super::encryption::Encryption;
 use eventdispatcher::codec::ByteLines;
 use eventdispatcher::dispatcher::{
     DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Message, MessageRef, SERIAL, read_message,
@@ -43,7 +44,12 @@ pub(crate) struct Delivery<'a> {
     pub(crate) timeout: Duration,
     /// Wait for the answer.
     pub(crate) reply: bool,
+    /// Of a TCP connection.
+    pub(crate) encryption: &'a Encryption,
 }
+
+/// So long a service that got a message over TCP has to end its side too, before it is left alone.
+const PARTING_MAX: Duration = Duration::from_secs(1);
 
 impl Delivery<'_> {
     /// The bytes that are sent, without the line end of a stream.
@@ -78,7 +84,16 @@ impl Delivery<'_> {
                 let stream = connect(host, *port, end)
                     .and_then(tcp_stream)
                     .map_err(|error| Failure::not_sent(address, error))?;
-                self.stream(address, stream, &bytes, end)
+                if *self.encryption == Encryption::Off {
+                    return self.stream(address, stream, &bytes, end);
+                }
+                let encrypted = self.encryption.around(stream, host);
+                self.stream(
+                    address,
+                    encrypted.map_err(|error| Failure::not_sent(address, error))?,
+                    &bytes,
+                    end,
+                )
             }
             Address::File(path, Some(FileKind::Datagram)) => self.unix_datagram(address, path, &bytes, end),
             Address::File(path, kind) => match UnixStream::connect(path) {
@@ -106,7 +121,16 @@ impl Delivery<'_> {
             Blocking::new(transport, ByteLines::new()).map_err(|error| Failure::not_sent(address, error))?;
         stream.send(bytes, left(end)).map_err(not_sent)?;
         if !self.reply {
-            return Ok(None);
+            if !matches!(address, Address::Tcp(..)) {
+                return Ok(None);
+            }
+            return match stream.finish(left(end).min(PARTING_MAX)) {
+                // It may wait for more messages.
+                Ok(()) | Err(BlockingError::TimedOut) => Ok(None),
+                // It has ended without the mark of TLS, as some do.
+                Err(BlockingError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+                Err(error) => Err(not_sent(error)),
+            };
         }
         loop {
             match stream.receive(left(end), |line| self.answer(line)) {

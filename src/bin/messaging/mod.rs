@@ -4,6 +4,7 @@
 
 pub(crate) mod address;
 pub(crate) mod deliver;
+pub(crate) mod encryption;
 pub(crate) mod environment;
 pub(crate) mod report;
 pub(crate) mod sender;
