@@ -81,9 +81,12 @@ impl Running {
         Self { stdout: child.stdout.take().map(BufReader::new), child, _watch: watch }
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().expect("a pid is small"))
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().expect("a pid is small"));
-        kill(pid, signal).expect("the program can be signalled");
+        kill(self.pid(), signal).expect("the program can be signalled");
     }
 
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
