@@ -165,7 +165,9 @@ impl FromValue for Duration {
         };
         let time = Timespec::from_value(number).map_err(|inner| error(inner.at))?;
         let whole = u64::try_from(time.seconds).map_err(|_| error(0))?;
-        Self::new(whole, time.nanoseconds).checked_mul(unit).ok_or(error(0))
+        let span = Self::new(whole, time.nanoseconds).checked_mul(unit);
+        // More seconds than this could not be written so that they can be read.
+        span.filter(|span| i64::try_from(span.as_secs()).is_ok()).ok_or(error(0))
     }
 }
 

@@ -3,6 +3,7 @@
 mod definition;
 mod draft;
 mod error;
+mod file_form;
 mod ini;
 mod problem;
 mod rule;
