@@ -210,6 +210,11 @@ fn long_messages_take_no_longer_per_byte() {
     }
     let json = [r#"{"parameters":{"#, &r#""a":1,"#.repeat(100_000), r#""b":2},"command":"X"}"#].concat();
     assert_eq!(Message::from_json(json.as_bytes()).unwrap(), from_text("X a=1;b=2"));
+    // A server that is said again and again, behind long parameters.
+    let servers = r#","server":"a","server":"bc""#.repeat(100_000);
+    let name = "n".repeat(LENGTH);
+    let json = format!(r#"{{"command":"X","service":"s","parameters":{{"{name}":1}}{servers}}}"#);
+    assert_eq!(Message::from_json(json.as_bytes()).unwrap().server(), "bc");
 }
 
 fn any_message() -> impl Strategy<Value = Message> {

@@ -26,6 +26,10 @@ const DEPTH_MAX: usize = 32;
 /// What is between the quotes and commas of the C++ library when it writes a service.
 const AFTER_SERVICE: &[u8] = b"command\"";
 
+/// All but the parameters.
+const HEADS: [Part; 5] =
+    [Part::SentFromServer, Part::SentFromService, Part::Server, Part::Service, Part::Command];
+
 const SCALAR: &str = "a string, a number, true, false or null";
 
 impl Message {
@@ -55,6 +59,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn message(&mut self) -> Result<Message, ParseError> {
         let mut message = Message::unchecked([""; 5], self.text.len());
+        // Put into the message at the end, once each: however often they are repeated, that is cheap.
+        let mut heads: [(Part, Option<String>); 5] = HEADS.map(|part| (part, None));
         self.expect(b'{', "'{'")?;
         self.string("the name of a member")?;
         loop {
@@ -70,7 +76,12 @@ impl<'a> Reader<'a> {
             self.expect(b':', "':'")?;
             match part {
                 Some(Part::Parameter) => self.parameters(&mut message)?,
-                Some(part) => self.head(part, &mut message)?,
+                Some(part) => {
+                    let text = self.head()?;
+                    if let Some(head) = heads.iter_mut().find(|head| head.0 == part) {
+                        head.1 = Some(text);
+                    }
+                }
                 None => self.skip(0)?,
             }
             self.blank();
@@ -83,6 +94,9 @@ impl<'a> Reader<'a> {
                 break;
             }
         }
+        for (part, text) in &heads {
+            message.set_head_unchecked(*part, text.as_deref().unwrap_or_default());
+        }
         if message.command().is_empty() {
             return self.error(ParseReason::EmptyCommand);
         }
@@ -90,12 +104,10 @@ impl<'a> Reader<'a> {
         Ok(message)
     }
 
-    fn head(&mut self, part: Part, message: &mut Message) -> Result<(), ParseError> {
+    fn head(&mut self) -> Result<String, ParseError> {
         let start = self.string("a string")?;
         let text = std::str::from_utf8(&self.buffer).ok().filter(|text| text::is_head(text));
-        let text = text.ok_or(ParseError::new(ParseReason::Character, start))?;
-        message.set_head_unchecked(part, text);
-        Ok(())
+        text.map(str::to_owned).ok_or(ParseError::new(ParseReason::Character, start))
     }
 
     fn parameters(&mut self, message: &mut Message) -> Result<(), ParseError> {
