@@ -6,14 +6,18 @@ use crate::communicator::{Communicator, TimerId};
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
 use nix::time::{ClockId, clock_gettime};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, getsockname};
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -70,6 +74,17 @@ impl Inherited {
     /// What the manager calls it (`FileDescriptorName=`); `unknown` if it says nothing.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it listens, if it is a Unix socket that has a file.
+    pub fn unix_path(&self) -> Option<PathBuf> {
+        let address = SocketAddrUnix::try_from(getsockname(&self.fd).ok()?).ok()?;
+        address.path_bytes().map(|path| PathBuf::from(OsStr::from_bytes(path)))
+    }
+
+    /// Where it listens, if it is a socket of the internet.
+    pub fn tcp_address(&self) -> Option<net::SocketAddr> {
+        net::SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()
     }
 
     /// As a listener for TCP, for [`Communicator::listen`].

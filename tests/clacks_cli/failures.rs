@@ -130,10 +130,11 @@ fn wrong_usage_is_told() {
         (&["--timeout", "0", "flush"], "clacks: invalid value '0' for '--timeout <SECONDS>'"),
         (&["--timeout", "-1", "flush"], "clacks: "),
         (&["--timeout", "nan", "flush"], "clacks: invalid value 'nan' for '--timeout <SECONDS>'"),
-        (&["--host", "example.org", "flush"], "clacks: --host: TLS is not available yet\n"),
+        (&["--host", "example.org:", "flush"], "clacks: \"example.org:\" is neither HOST nor HOST:PORT\n"),
+        (&["--no-verify", "--ca", "x", "flush"], "clacks: the argument '--no-verify' cannot be used with"),
         (
             &["--host", "a", "--socket", "b", "flush"],
-            "clacks: the argument '--host <HOST>' cannot be used with",
+            "clacks: the argument '--host <HOST[:PORT]>' cannot be used with",
         ),
         (&[], "Signals and the shared cache of a clacks server, from the shell\n"),
     ] {

@@ -10,6 +10,8 @@ use std::time::Duration;
 const AFTER_HELP: &str = "\
 Environment:
   CLACKS_SOCKET         the path of the server's socket
+  CLACKS_HOST           the server's host, if there is no CLACKS_SOCKET
+  CLACKS_CA             a PEM file with the certificates to trust
   CLACKS_USER           the user
   CLACKS_PASSWORD       the password
   CLACKS_PASSWORD_FILE  a file with the password in its first line
@@ -43,9 +45,16 @@ pub(crate) struct Connection {
     /// The server's socket file [default: CLACKS_SOCKET, else clacks.sock in the private folder]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
-    /// The server's host name or address (TLS is not available yet)
-    #[arg(long, global = true, value_name = "HOST", conflicts_with = "socket")]
+    /// The server's host, a name or an address, and its port, by TLS [default: CLACKS_HOST; port 49888]
+    #[arg(long, global = true, value_name = "HOST[:PORT]", conflicts_with = "socket")]
     pub(crate) host: Option<String>,
+    /// A PEM file with the certificates that may have signed the server's, or that certificate itself, instead of those of
+    /// the system [default: CLACKS_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// DANGEROUS: take whatever certificate the server shows: anybody on the way can be the server, and gets the password
+    #[arg(long, global = true, conflicts_with_all = ["ca", "socket"])]
+    pub(crate) no_verify: bool,
     /// Who logs in [default: CLACKS_USER, else the name of this process's user]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) user: Option<String>,

@@ -49,7 +49,11 @@ impl Failure {
                 ClientError::LoginFailed | ClientError::PermissionDenied | ClientError::Refused(_) => {
                     Exit::Failed
                 }
-                ClientError::BadName(_) | ClientError::BadValue | ClientError::Environment(_) => Exit::Usage,
+                ClientError::BadName(_)
+                | ClientError::BadValue
+                | ClientError::BadHost(_)
+                | ClientError::Tls(_)
+                | ClientError::Environment(_) => Exit::Usage,
                 _ => Exit::NoConnection,
             },
         }

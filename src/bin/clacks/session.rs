@@ -13,14 +13,21 @@ use std::rc::Rc;
 impl Connection {
     /// How to reach the server for what the command `what` does.
     pub(crate) fn options(&self, what: &str) -> Result<ClientOptions, Failure> {
-        if self.host.is_some() {
-            return Err(Failure::Usage("--host: TLS is not available yet".to_owned()));
-        }
         let mut options = ClientOptions::from_environment()?
             .named(format!("clacks {} {what}", env!("CARGO_PKG_VERSION")))
             .timeout(self.timeout);
         if let Some(socket) = &self.socket {
             options = options.socket(socket);
+        }
+        if let Some(host) = &self.host {
+            options = options.host(host);
+        }
+        if let Some(file) = &self.ca {
+            options = options.ca_file(file);
+        }
+        if self.no_verify {
+            complain("clacks", "warning: the server's certificate is NOT verified (--no-verify)");
+            options = options.dangerously_without_verification();
         }
         if let Some(user) = &self.user {
             options = options.user(user);

@@ -1,6 +1,7 @@
 //! `clacksd`, the clacks server.
 
 mod arguments;
+mod listen;
 mod plan;
 mod serve;
 #[path = "../shared/mod.rs"]

@@ -1,8 +1,11 @@
 //! What is to be served, from the arguments, the configuration or nothing at all.
 
 use crate::arguments::Arguments;
-use eventdispatcher::connections::clacks::configuration::{Configuration, Loaded, Severity, Surroundings};
+use eventdispatcher::connections::clacks::configuration::{
+    Configuration, Loaded, Severity, Surroundings, Tls,
+};
 use eventdispatcher::connections::clacks::credentials::{PrivateFolder, default_user, read_password_file};
+use eventdispatcher::tls::TlsServer;
 use std::path::Path;
 
 /// A configuration to serve, and how a user gets in.
@@ -41,7 +44,10 @@ impl Plan {
         let mut loaded = Configuration::load(file, &Surroundings::of_process())
             .map_err(|problems| problems.render("clacksd"))?;
         loaded.check_files();
-        report_missing_parts(&mut loaded, !arguments.socket.is_empty());
+        if !loaded.problems().has_errors() {
+            check_certificate(&mut loaded);
+        }
+        report_missing_parts(&mut loaded);
         let warnings = loaded.problems().render("clacksd");
         if loaded.problems().has_errors() {
             return Err(warnings);
@@ -93,21 +99,22 @@ impl Plan {
     }
 }
 
+/// Says what is wrong with the certificate and its key, if they can be read.
+fn check_certificate(loaded: &mut Loaded) {
+    let Some(Tls { certificate, key, .. }) = &loaded.configuration.tls else { return };
+    if let Err(error) = TlsServer::from_files(certificate, key) {
+        loaded.report(Severity::Error, "ssl", format!("<ssl> can't be used: {error}"));
+    }
+}
+
 /// Says what this version does not do with a configuration that asks for it.
-fn report_missing_parts(loaded: &mut Loaded, has_socket_argument: bool) {
+fn report_missing_parts(loaded: &mut Loaded) {
     let configuration = &loaded.configuration;
-    let no_socket = configuration.sockets.is_empty() && !has_socket_argument;
-    let tls = configuration.tls.is_some();
     let (persistence, master, debug) = (
         configuration.persistence_file.is_some(),
         configuration.master.is_some(),
         configuration.debug_file.is_some(),
     );
-    if tls {
-        let severity = if no_socket { Severity::Error } else { Severity::Warning };
-        let rest = if no_socket { ": give a <socket>" } else { ", only the sockets are" };
-        loaded.report(severity, "ip", format!("<ip> is not served by this version{rest}"));
-    }
     for (asked, name, what) in [
         (persistence, "persistancefile", "the cache is not kept by this version when the server ends"),
         (master, "master", "this version does not connect to a master"),

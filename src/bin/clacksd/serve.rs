@@ -1,10 +1,11 @@
 //! Serving, until a signal or a client says that it is enough.
 
+use crate::listen::listen;
 use crate::plan::Plan;
 use crate::say;
 use eventdispatcher::connections::clacks::configuration::Configuration;
 use eventdispatcher::connections::clacks::{Server, Store};
-use eventdispatcher::{Communicator, Signal, UnixBind, communicator};
+use eventdispatcher::{Communicator, Signal, communicator};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::flag;
 use std::io;
@@ -15,6 +16,8 @@ use std::thread;
 
 /// Descriptors that the server needs beside one for each client.
 const OWN_DESCRIPTORS: u64 = 32;
+/// And for each address with TLS: clients in their handshakes.
+const HANDSHAKE_DESCRIPTORS: u64 = 256;
 /// What ends the server.
 const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
@@ -22,7 +25,7 @@ const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 /// What kept it from serving.
 pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
     let configuration = &plan.configuration;
-    raise_descriptor_limit(configuration.max_clients);
+    let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
     let server = Server::start(
         &communicator,
@@ -31,28 +34,26 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
         configuration.users_and_permissions(),
         Store::new(None),
     );
-    if let Err(text) =
-        listen(&communicator, &server, configuration).and_then(|()| stop_on_signals(&communicator, &server))
-    {
-        // No socket is left behind that nobody listens on.
-        server.stop(&communicator);
-        return Err(text);
+    let listening = listen(&communicator, &server, configuration)
+        .and_then(|listening| stop_on_signals(&communicator, &server).map(|()| listening));
+    let listening = match listening {
+        Ok(listening) => listening,
+        Err(text) => {
+            // No socket is left behind that nobody listens on.
+            server.stop(&communicator);
+            return Err(text);
+        }
+    };
+    announce(&listening.places, plan.hint.as_deref());
+    if let Some(descriptors) = descriptors {
+        log::info!(
+            "{descriptors} descriptors are allowed, for {} clients at most",
+            configuration.max_clients
+        );
     }
-    announce(plan);
     run_socket_commands(configuration.socket_commands.clone());
     communicator.run().map_err(|error| format!("the event loop failed: {error}"))?;
     log::info!("ended in order");
-    Ok(())
-}
-
-fn listen(communicator: &Communicator, server: &Server, configuration: &Configuration) -> Result<(), String> {
-    for socket in &configuration.sockets {
-        let mut bind = UnixBind::new(socket);
-        if let Some(mode) = configuration.socket_mode {
-            bind = bind.mode(mode);
-        }
-        server.listen_unix(communicator, bind).map_err(|error| error.to_string())?;
-    }
     Ok(())
 }
 
@@ -80,20 +81,23 @@ fn stop_on_signals(communicator: &Communicator, server: &Server) -> Result<(), S
 }
 
 /// Where it listens, and what to try: on standard output, since it is what was asked for.
-fn announce(plan: &Plan) {
+fn announce(places: &[String], hint: Option<&str>) {
     let mut text = String::new();
-    for socket in &plan.configuration.sockets {
-        text.push_str(&format!("clacksd: listening on {}\n", socket.display()));
+    for place in places {
+        text.push_str(&format!("clacksd: listening on {place}\n"));
     }
-    if let Some(hint) = &plan.hint {
+    if let Some(hint) = hint {
         text.push_str(&format!("clacksd: try: {hint}\n"));
     }
     say(io::stdout(), text.as_bytes());
 }
 
-/// As many descriptors as this process may have, for as many clients as there may be.
-fn raise_descriptor_limit(max_clients: usize) {
-    let wanted = (max_clients as u64).saturating_add(OWN_DESCRIPTORS);
+/// As many descriptors as this process may have, for as many clients as there may be. How many that are.
+fn raise_descriptor_limit(configuration: &Configuration) -> Option<u64> {
+    let max_clients = configuration.max_clients;
+    let addresses = configuration.tls.as_ref().map_or(0, |tls| tls.addresses.len()) as u64;
+    let own = OWN_DESCRIPTORS.saturating_add(addresses.saturating_mul(HANDSHAKE_DESCRIPTORS));
+    let wanted = (max_clients as u64).saturating_add(own);
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => {
             let limit = soft.max(hard);
@@ -107,8 +111,12 @@ fn raise_descriptor_limit(max_clients: usize) {
                     "{limit} descriptors are allowed, too few for {max_clients} clients: those beyond wait"
                 );
             }
+            Some(limit)
         }
-        Err(error) => log::warn!("the limit of descriptors can't be read: {error}"),
+        Err(error) => {
+            log::warn!("the limit of descriptors can't be read: {error}");
+            None
+        }
     }
 }
 

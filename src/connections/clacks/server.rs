@@ -1,16 +1,16 @@
 //! The server: the protocol's [`State`] on connections of a [`Communicator`].
 
+mod listen;
+
 use super::line::{ClacksLines, Line};
 use super::state::{ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users};
 use super::store::Store;
 use crate::communicator::{
-    Closed, Communicator, Cx, Handler, HandlerError, HandlerResult, Id, Key, Limits, SendError, Timeout,
-    Timeouts, TimerId,
+    Closed, Communicator, Cx, Handler, HandlerError, HandlerResult, Id, Key, SendError, Timeout, Timeouts,
+    TimerId,
 };
-use crate::connections::UnixBind;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -113,50 +113,6 @@ impl Server {
         let timer = communicator.every(interval, move |communicator| cleaning.clean(communicator));
         server.0.borrow_mut().cleaning = Some(timer);
         server
-    }
-
-    /// Listens on a Unix socket, which is removed when the server stops.
-    ///
-    /// # Errors
-    /// As [`UnixBind::bind`].
-    pub fn listen_unix(&self, communicator: &Communicator, bind: UnixBind) -> io::Result<Key> {
-        let bound = bind.bind()?;
-        let path = bound.path().to_string_lossy().into_owned();
-        let (server, max_line) = (self.clone(), self.0.borrow().limits.max_line);
-        let listener = communicator.listen(bound, move |client| {
-            let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
-            let lines = ClacksLines::new().limited_by(limit.clone());
-            let session = Session {
-                server: server.clone(),
-                peer: Peer::Unix,
-                client: None,
-                waits_for_login: Some(limit),
-            };
-            client.serve(lines, session)?;
-            Ok(())
-        })?;
-        communicator.set_name(listener, &path);
-        self.configure(communicator, listener);
-        self.0.borrow_mut().listeners.push(listener);
-        Ok(listener)
-    }
-
-    /// Sets, once for all clients of a listener, what their connections may hold.
-    fn configure(&self, communicator: &Communicator, listener: Key) {
-        let service = self.0.borrow();
-        let (limits, list_waits) = (&service.limits, service.side.list_waits);
-        communicator.set_limits(
-            listener,
-            Limits {
-                input: limits.max_line.saturating_add(64 << 10),
-                output: limits.max_out_buffer,
-                high_water: list_waits,
-                // Lower: who waits at the one must have room at the other.
-                low_water: LIST_GOES_ON.min(list_waits / 2),
-            },
-        );
-        // The protocol has rules of its own for idle and stalled clients.
-        communicator.set_timeouts(listener, Timeouts::default());
     }
 
     /// Calls `call` when the server has stopped listening and has said goodbye to its clients, while their last bytes are

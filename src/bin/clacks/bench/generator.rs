@@ -85,7 +85,7 @@ pub(super) fn run(
     times: &Times,
 ) -> Result<Measurement, Failure> {
     let communicator = Communicator::new().map_err(Failure::System)?;
-    let (path, login) = (options.socket_path()?, options.login()?);
+    let (route, login) = (options.route()?, options.login()?);
     let login = login.lines().map(|line| line + "\r\n").concat();
     let connections = load.connections();
     let run = Rc::new(RefCell::new(Run {
@@ -100,7 +100,8 @@ pub(super) fn run(
     }));
     for connection in 0..connections {
         let end = End { run: run.clone(), connection };
-        let id = communicator.connect_unix(&path, Counted::default(), end).map_err(ClientError::Connect)?;
+        let id =
+            communicator.stream(route.connect()?, Counted::default(), end).map_err(ClientError::Connect)?;
         // What waits is limited by the load's window.
         communicator.set_limits(id, Limits { output: usize::MAX, ..Limits::default() });
         let opening = run.borrow().load.opening(connection);

@@ -29,7 +29,7 @@ pub(crate) fn raw(connection: &Connection) -> Result<(), Failure> {
     let raw = Raw::default();
     let login = options.login()?;
     let server = Server::new(raw.clone(), connection.timeout);
-    let server = communicator.connect_unix(options.socket_path()?, ClacksLines::new(), server);
+    let server = communicator.stream(options.route()?.connect()?, ClacksLines::new(), server);
     let server = server.map_err(ClientError::Connect)?;
     for line in login.lines() {
         communicator.send(server, &[line.as_bytes()]).map_err(ClientError::from)?;

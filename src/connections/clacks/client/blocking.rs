@@ -8,11 +8,10 @@ use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
 use super::login::Login;
 use super::options::DEFAULT_TIMEOUT;
+use super::route::Route;
 use crate::connections::{Blocking, Transport};
-use mio::net::UnixStream;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,17 +54,7 @@ impl BlockingClient {
     /// # Errors
     /// When nobody answers there, in 30 seconds, or the login fails.
     pub fn connect_unix(path: impl AsRef<Path>, login: &Login) -> Result<Self, ClientError> {
-        Self::start(path.as_ref(), login, DEFAULT_TIMEOUT)
-    }
-
-    pub(super) fn start(path: &Path, login: &Login, timeout: Duration) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|error| {
-            ClientError::Connect(io::Error::new(
-                error.kind(),
-                format!("can't connect to {}: {error}", path.display()),
-            ))
-        })?;
-        Self::over(stream, login, timeout)
+        Self::over(Route::socket(path.as_ref().into()).connect()?, login, DEFAULT_TIMEOUT)
     }
 
     /// Logs in over any transport. `timeout` is for the login, and for each request after it.

@@ -19,6 +19,10 @@ pub enum ClientError {
     NoPassword(CredentialsError),
     /// The environment variable of this name is no UTF-8 text.
     Environment(&'static str),
+    /// What is no host, nor a host and a port.
+    BadHost(String),
+    /// The trusted certificates, or its own, can't be used: why.
+    Tls(String),
     /// What answers is no clacks server: it sent this instead of a greeting.
     NotClacks(String),
     /// The server does not know this user with this password.
@@ -71,6 +75,8 @@ impl fmt::Display for ClientError {
             Self::NoServer(error) => write!(f, "no server found: {error}"),
             Self::NoPassword(error) => write!(f, "no password to log in with: {error}"),
             Self::Environment(name) => write!(f, "the environment variable {name} is no UTF-8 text"),
+            Self::BadHost(host) => write!(f, "{host:?} is neither HOST nor HOST:PORT"),
+            Self::Tls(why) => f.write_str(why),
             Self::NotClacks(line) => write!(f, "this is no clacks server: it says {line:?}"),
             Self::LoginFailed => f.write_str("login failed: the server does not know this user and password"),
             Self::PermissionDenied => f.write_str("permission denied: this user may not do that"),

@@ -8,7 +8,9 @@ use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
 use super::login::Login;
 use super::options::DEFAULT_TIMEOUT;
-use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout, TimerId};
+use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout, Timeouts, TimerId};
+use crate::connections::Transport;
+use mio::net::UnixStream;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -129,12 +131,19 @@ impl Client {
         login: &Login,
         handler: impl ClientHandler,
     ) -> io::Result<Self> {
-        Self::start(communicator, path.as_ref(), login, DEFAULT_TIMEOUT, handler)
+        let path = path.as_ref();
+        let stream = UnixStream::connect(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("can't connect to {}: {error}", path.display()))
+        })?;
+        let name = path.to_string_lossy();
+        Self::start(communicator, stream, &name, login, DEFAULT_TIMEOUT, handler)
     }
 
+    /// Logs in over any transport, which may still be connecting. `name` is for logs and listings.
     pub(super) fn start(
         communicator: &Communicator,
-        path: &Path,
+        transport: impl Transport,
+        name: &str,
         login: &Login,
         timeout: Duration,
         handler: impl ClientHandler,
@@ -143,7 +152,9 @@ impl Client {
         let requests = Rc::new(RefCell::new(requests));
         let session =
             Session { requests: requests.clone(), handler, server: String::new(), login: None, end: None };
-        let id = communicator.connect_unix(path, ClacksLines::new(), session)?;
+        let id = communicator.stream(transport, ClacksLines::new(), session)?;
+        communicator.set_name(id, name);
+        communicator.set_timeouts(id, Timeouts { connect: Some(timeout), ..Timeouts::default() });
         let client = Self { communicator: communicator.clone(), id, requests };
         // Before anything that the program sends.
         for line in login.lines() {
@@ -541,7 +552,10 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
         let client = self.client(cx);
-        let why = self.end.take().unwrap_or_else(|| ClientError::Disconnected(why.to_string()));
+        let why = self.end.take().unwrap_or_else(|| match why {
+            Closed::Connect(error) => ClientError::Connect(io::Error::new(error.kind(), why.to_string())),
+            why => ClientError::Disconnected(why.to_string()),
+        });
         let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
         for request in waiting {
             request.finish(Some(why.same()), &client);

@@ -11,6 +11,7 @@ mod event;
 mod evented;
 mod login;
 mod options;
+mod route;
 mod value;
 
 pub use blocking::BlockingClient;
@@ -19,4 +20,5 @@ pub use event::{ClientInfo, Event};
 pub use evented::{Client, ClientHandler, Reply};
 pub use login::Login;
 pub use options::ClientOptions;
+pub use route::Route;
 pub use value::{decode_value, encode_value};

@@ -7,7 +7,12 @@ use super::blocking::BlockingClient;
 use super::error::ClientError;
 use super::evented::{Client, ClientHandler};
 use super::login::Login;
+#[cfg(feature = "tls")]
+use super::route::HostPort;
+use super::route::Route;
 use crate::communicator::Communicator;
+#[cfg(feature = "tls")]
+use crate::connections::tls::{TlsClient, TlsClientBuilder};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,11 +32,20 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    socket: Option<PathBuf>,
+    place: Option<Place>,
+    #[cfg(feature = "tls")]
+    tls: TlsClientBuilder,
     user: Option<String>,
     password: Option<PasswordFrom>,
     name: Option<String>,
     timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Socket(PathBuf),
+    #[cfg(feature = "tls")]
+    Host(String),
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +56,15 @@ enum PasswordFrom {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { socket: None, user: None, password: None, name: None, timeout: DEFAULT_TIMEOUT }
+        Self {
+            place: None,
+            #[cfg(feature = "tls")]
+            tls: TlsClient::builder(),
+            user: None,
+            password: None,
+            name: None,
+            timeout: DEFAULT_TIMEOUT,
+        }
     }
 }
 
@@ -52,7 +74,8 @@ impl ClientOptions {
         Self::default()
     }
 
-    /// What the environment says: `CLACKS_SOCKET`, the path of the server's socket; `CLACKS_USER`; `CLACKS_PASSWORD`, or else
+    /// What the environment says: `CLACKS_SOCKET`, the path of the server's socket, or else `CLACKS_HOST`, as
+    /// [`host`](Self::host); `CLACKS_CA`, the path of a file as [`ca_file`](Self::ca_file); `CLACKS_USER`; `CLACKS_PASSWORD`, or else
     /// `CLACKS_PASSWORD_FILE`, the path of a file with the password in its first line. An empty variable says nothing.
     ///
     /// # Errors
@@ -70,18 +93,52 @@ impl ClientOptions {
         };
         let password = text("CLACKS_PASSWORD")?.map(|password| PasswordFrom::Given(Password::new(password)));
         let file = said("CLACKS_PASSWORD_FILE").map(|path| PasswordFrom::File(path.into()));
-        Ok(Self {
-            socket: said("CLACKS_SOCKET").map(PathBuf::from),
-            user: text("CLACKS_USER")?,
-            password: password.or(file),
-            ..Self::default()
-        })
+        let place = said("CLACKS_SOCKET").map(|path| Place::Socket(path.into()));
+        #[cfg(feature = "tls")]
+        let place = match place {
+            None => text("CLACKS_HOST")?.map(Place::Host),
+            place => place,
+        };
+        let options = Self::default();
+        #[cfg(feature = "tls")]
+        let options = match said("CLACKS_CA") {
+            Some(path) => options.ca_file(PathBuf::from(path)),
+            None => options,
+        };
+        Ok(Self { place, user: text("CLACKS_USER")?, password: password.or(file), ..options })
     }
 
     /// Sets the path of the server's socket file.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.socket = Some(path.into());
+        self.place = Some(Place::Socket(path.into()));
+        self
+    }
+
+    /// Sets the server's host: a name or an address, with or without `:` and a port, which is 49888 unless said; an address of
+    /// IPv6 with a port is in brackets. The connection is TLS, and the server must have a certificate for that name or address,
+    /// signed by one that the system trusts or that is in a [`ca_file`](Self::ca_file).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.place = Some(Place::Host(host.into()));
+        self
+    }
+
+    /// Trusts the certificates of this PEM file, instead of those of the system. May be called several times.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls = self.tls.roots_file(path.into());
+        self
+    }
+
+    /// Does not verify the server's certificate: **anybody on the way can be the server**, and gets the password. A
+    /// warning is logged.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn dangerously_without_verification(mut self) -> Self {
+        self.tls = self.tls.dangerously_without_verification();
         self
     }
 
@@ -120,14 +177,23 @@ impl ClientOptions {
         self
     }
 
-    /// The socket file to connect to.
+    /// The way to the server. The name of a host is resolved, which takes as long as the system wants: a loop that must not wait
+    /// is given an address.
     ///
     /// # Errors
-    /// When none is named, and there is no private folder.
-    pub fn socket_path(&self) -> Result<PathBuf, ClientError> {
-        match &self.socket {
-            Some(path) => Ok(path.clone()),
-            None => private_folder().map(|folder| folder.socket()).map_err(ClientError::NoServer),
+    /// When none is said and there is no private folder, when the name can't be resolved, or trusted certificates can't be read.
+    pub fn route(&self) -> Result<Route, ClientError> {
+        match &self.place {
+            Some(Place::Socket(path)) => Ok(Route::socket(path.clone())),
+            #[cfg(feature = "tls")]
+            Some(Place::Host(host)) => {
+                let host = HostPort::parse(host)?;
+                let tls = self.tls.clone().build().map_err(|error| ClientError::Tls(error.to_string()))?;
+                Route::tls(host, tls, self.timeout)
+            }
+            None => {
+                private_folder().map(|folder| Route::socket(folder.socket())).map_err(ClientError::NoServer)
+            }
         }
     }
 
@@ -149,7 +215,7 @@ impl ClientOptions {
         })
     }
 
-    /// Connects on a communicator: [`Client::connect_unix`].
+    /// Connects on a communicator, along the [route](Self::route).
     ///
     /// # Errors
     /// When there is no server or no password.
@@ -158,16 +224,18 @@ impl ClientOptions {
         communicator: &Communicator,
         handler: impl ClientHandler,
     ) -> Result<Client, ClientError> {
-        let (path, login) = (self.socket_path()?, self.login()?);
-        Client::start(communicator, &path, &login, self.timeout, handler).map_err(ClientError::Connect)
+        let (route, login) = (self.route()?, self.login()?);
+        let transport = route.connect()?;
+        Client::start(communicator, transport, &route.to_string(), &login, self.timeout, handler)
+            .map_err(ClientError::Connect)
     }
 
-    /// Connects for one call at a time: [`BlockingClient::connect_unix`].
+    /// Connects for one call at a time, along the [route](Self::route).
     ///
     /// # Errors
     /// When there is no server, no password, or the login fails.
     pub fn connect_blocking(&self) -> Result<BlockingClient, ClientError> {
-        BlockingClient::start(&self.socket_path()?, &self.login()?, self.timeout)
+        BlockingClient::over(self.route()?.connect()?, &self.login()?, self.timeout)
     }
 }
 
@@ -187,6 +255,22 @@ mod tests {
         })
     }
 
+    fn place(options: &ClientOptions) -> String {
+        options.place.as_ref().map_or_else(String::new, |place| format!("{place:?}"))
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_socket_of_the_environment_goes_before_its_host() {
+        let host: (&str, &[u8]) = ("CLACKS_HOST", b"example.org");
+        assert_eq!(place(&options(&[host]).unwrap()), "Host(\"example.org\")");
+        let both = options(&[host, ("CLACKS_SOCKET", b"/s")]).unwrap();
+        assert_eq!(place(&both), "Socket(\"/s\")");
+        assert_eq!(place(&both.host("own")), "Host(\"own\")");
+        let error = options(&[host, ("CLACKS_CA", b"/nowhere/ca")]).unwrap().route().unwrap_err();
+        assert!(error.to_string().contains("/nowhere/ca"), "{error}");
+    }
+
     #[test]
     fn the_environment_says_where_and_who() {
         let said = options(&[
@@ -196,10 +280,7 @@ mod tests {
             ("CLACKS_PASSWORD_FILE", b"/nowhere"),
         ])
         .unwrap();
-        assert_eq!(
-            said.socket_path().unwrap(),
-            PathBuf::from(OsString::from_vec(b"/run/\xff.sock".to_vec()))
-        );
+        assert_eq!(place(&said), "Socket(\"/run/\\xFF.sock\")");
         let login = said.named("me").login().expect("the password itself goes before its file");
         assert_eq!(format!("{login:?}"), r#"Login { user: "ada", name: "me", .. }"#);
     }
@@ -207,7 +288,7 @@ mod tests {
     #[test]
     fn what_the_program_says_goes_before_the_environment() {
         let said = options(&[("CLACKS_SOCKET", b"/env"), ("CLACKS_PASSWORD", b"hush")]).unwrap();
-        assert_eq!(said.clone().socket("/own").socket_path().unwrap(), PathBuf::from("/own"));
+        assert_eq!(place(&said.clone().socket("/own")), "Socket(\"/own\")");
         let error = said.password_file("/nowhere/p").login().unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -1,0 +1,133 @@
+//! Where a server listens.
+
+use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Session};
+use crate::communicator::{Communicator, HandlerResult, Key, Limits, Timeouts};
+use crate::connections::clacks::line::ClacksLines;
+use crate::connections::clacks::state::Peer;
+use crate::connections::{Accept, Incoming, Transport, UnixBind};
+#[cfg(feature = "tls")]
+use crate::connections::{Listening, tls::TlsServer};
+#[cfg(feature = "tls")]
+use mio::net::TcpStream;
+use mio::net::UnixStream;
+use std::cell::Cell;
+use std::io;
+#[cfg(feature = "tls")]
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// So many clients of one listener may be in their TLS handshakes while there are as many clients as there may be: room
+/// to tell some that there are too many.
+#[cfg(feature = "tls")]
+const HANDSHAKES: usize = 256;
+
+impl Server {
+    /// Listens on a Unix socket, which is removed when the server stops.
+    ///
+    /// # Errors
+    /// As [`UnixBind::bind`].
+    pub fn listen_unix(&self, communicator: &Communicator, bind: UnixBind) -> io::Result<Key> {
+        let bound = bind.bind()?;
+        let path = bound.path().to_string_lossy().into_owned();
+        self.accept_unix(communicator, bound, &path)
+    }
+
+    /// Accepts from a listener for Unix streams that was made elsewhere, such as one that was
+    /// [inherited](crate::Inherited). `name` is for logs and listings.
+    ///
+    /// # Errors
+    /// When the poll refuses it.
+    pub fn accept_unix(
+        &self,
+        communicator: &Communicator,
+        listener: impl Accept<Stream = UnixStream>,
+        name: &str,
+    ) -> io::Result<Key> {
+        let server = self.clone();
+        let listener = communicator.listen(listener, move |client| server.serve(client, Peer::Unix))?;
+        self.configure(communicator, listener, name);
+        Ok(listener)
+    }
+
+    /// Listens on `address` for clients that speak TLS; port 0 is any free one. There is no TCP without TLS.
+    ///
+    /// A handshake must be complete in [`Settings::auth_timeout`](super::Settings::auth_timeout). Whatever else a stranger does
+    /// costs the connection that it is done on, and nothing more.
+    ///
+    /// # Errors
+    /// When the address can't be listened on; the error names it.
+    #[cfg(feature = "tls")]
+    pub fn listen_tls(
+        &self,
+        communicator: &Communicator,
+        address: SocketAddr,
+        tls: &TlsServer,
+    ) -> io::Result<Listening> {
+        let (server, tls) = (self.clone(), tls.clone());
+        let listening = communicator.listen_tcp(address, move |client| server.serve_tls(client, &tls))?;
+        self.configure_tls(communicator, listening.key(), &listening.address().to_string());
+        Ok(listening)
+    }
+
+    /// Accepts clients that speak TLS from a TCP listener that was made elsewhere, as [`listen_tls`](Self::listen_tls) does.
+    ///
+    /// # Errors
+    /// When the poll refuses it.
+    #[cfg(feature = "tls")]
+    pub fn accept_tls(
+        &self,
+        communicator: &Communicator,
+        listener: impl Accept<Stream = TcpStream>,
+        name: &str,
+        tls: &TlsServer,
+    ) -> io::Result<Key> {
+        let (server, tls) = (self.clone(), tls.clone());
+        let listener = communicator.listen(listener, move |client| server.serve_tls(client, &tls))?;
+        self.configure_tls(communicator, listener, name);
+        Ok(listener)
+    }
+
+    #[cfg(feature = "tls")]
+    fn serve_tls(&self, client: Incoming<'_, TcpStream>, tls: &TlsServer) -> HandlerResult {
+        let address: SocketAddr = client.peer().parse()?;
+        self.serve(client.tls(tls)?, Peer::Tcp(address))
+    }
+
+    fn serve<T: Transport>(&self, client: Incoming<'_, T>, peer: Peer) -> HandlerResult {
+        let max_line = self.0.borrow().limits.max_line;
+        let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
+        let lines = ClacksLines::new().limited_by(limit.clone());
+        let session = Session { server: self.clone(), peer, client: None, waits_for_login: Some(limit) };
+        client.serve(lines, session)?;
+        Ok(())
+    }
+
+    /// Sets, once for all clients of a listener, what their connections may hold.
+    fn configure(&self, communicator: &Communicator, listener: Key, name: &str) {
+        communicator.set_name(listener, name);
+        let service = &mut *self.0.borrow_mut();
+        let (limits, list_waits) = (&service.limits, service.side.list_waits);
+        communicator.set_limits(
+            listener,
+            Limits {
+                input: limits.max_line.saturating_add(64 << 10),
+                output: limits.max_out_buffer,
+                high_water: list_waits,
+                // Lower: who waits at the one must have room at the other.
+                low_water: LIST_GOES_ON.min(list_waits / 2),
+            },
+        );
+        // The protocol has rules of its own for idle and stalled clients.
+        let connect = Some(service.state.settings().auth_timeout);
+        communicator.set_timeouts(listener, Timeouts { connect, ..Timeouts::default() });
+        service.listeners.push(listener);
+    }
+
+    #[cfg(feature = "tls")]
+    fn configure_tls(&self, communicator: &Communicator, listener: Key, name: &str) {
+        self.configure(communicator, listener, name);
+        // Those in a handshake are no clients yet, so that the server's own limit does not see them.
+        let most = self.0.borrow().limits.max_clients.saturating_add(HANDSHAKES);
+        communicator.set_most_clients(listener, most);
+    }
+}

@@ -1,0 +1,13 @@
+//! clacksd and its clients over TCP and TLS: certificates, strangers, reloading.
+
+#[allow(dead_code, reason = "the tests of TLS itself use all of it")]
+#[path = "../tls/certificates.rs"]
+mod certificates;
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod strangers;
+mod world;
