@@ -9,5 +9,6 @@ mod program;
 mod support;
 
 mod clients;
+mod reload;
 mod strangers;
 mod world;

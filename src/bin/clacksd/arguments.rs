@@ -7,14 +7,15 @@ use std::path::PathBuf;
 ///
 /// Without any argument it listens in a private folder of the user, where the clacks command finds it, with a password
 /// that is made once and kept there.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     name = "clacksd",
     version,
     max_term_width = 100,
     after_long_help = "\
 Signals:
-  SIGTERM, SIGINT, SIGHUP  end it in order; one more ends it at once
+  SIGTERM, SIGINT  end it in order; one more ends it at once
+  SIGHUP           with a configuration: reads users, limits and certificates again; without: as SIGTERM
 
 Exit status:
   0  after an orderly end

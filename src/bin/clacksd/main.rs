@@ -3,6 +3,7 @@
 mod arguments;
 mod listen;
 mod plan;
+mod reload;
 mod serve;
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -51,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         say(io::stdout(), format!("clacksd: {}: can be used\n", plan.source).as_bytes());
         return Ok(());
     }
-    serve::serve(&plan)
+    serve::serve(&plan, arguments)
 }
 
 /// Writes what a user may want to know. That nobody is there to read it is no reason to fail.

@@ -1,7 +1,9 @@
 //! Serving, until a signal or a client says that it is enough.
 
+use crate::arguments::Arguments;
 use crate::listen::listen;
 use crate::plan::Plan;
+use crate::reload::Reload;
 use crate::say;
 use eventdispatcher::connections::clacks::configuration::Configuration;
 use eventdispatcher::connections::clacks::{Server, Store};
@@ -18,12 +20,10 @@ use std::thread;
 const OWN_DESCRIPTORS: u64 = 32;
 /// And for each address with TLS: clients in their handshakes.
 const HANDSHAKE_DESCRIPTORS: u64 = 256;
-/// What ends the server.
-const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
 
 /// # Errors
 /// What kept it from serving.
-pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
+pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
     let configuration = &plan.configuration;
     let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
@@ -34,17 +34,21 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
         configuration.users_and_permissions(),
         Store::new(None),
     );
-    let listening = listen(&communicator, &server, configuration)
-        .and_then(|listening| stop_on_signals(&communicator, &server).map(|()| listening));
-    let listening = match listening {
-        Ok(listening) => listening,
+    let prepared = listen(&communicator, &server, configuration).and_then(|listening| {
+        let reload = Reload::new(&server, listening.tls, arguments, configuration);
+        stop_on_signals(&communicator, &server, arguments)?;
+        reload_on_signal(&communicator, &reload, arguments)?;
+        Ok(listening.places)
+    });
+    let places = match prepared {
+        Ok(places) => places,
         Err(text) => {
             // No socket is left behind that nobody listens on.
             server.stop(&communicator);
             return Err(text);
         }
     };
-    announce(&listening.places, plan.hint.as_deref());
+    announce(&places, plan.hint.as_deref());
     if let Some(descriptors) = descriptors {
         log::info!(
             "{descriptors} descriptors are allowed, for {} clients at most",
@@ -59,15 +63,23 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), String> {
 
 /// A signal ends the server in order. One that comes while it ends, for whatever reason, has its usual effect: whoever
 /// sends it does not want to wait until slow clients have taken what is queued for them.
-fn stop_on_signals(communicator: &Communicator, server: &Server) -> Result<(), String> {
+fn stop_on_signals(
+    communicator: &Communicator,
+    server: &Server,
+    arguments: &Arguments,
+) -> Result<(), String> {
     let failed = |error: io::Error| format!("can't wait for signals: {error}");
     let ending = Arc::new(AtomicBool::new(false));
-    for signal in SIGNALS {
+    let mut enders = vec![Signal::TERM, Signal::INT];
+    if arguments.configuration.is_none() {
+        enders.push(Signal::HUP);
+    }
+    for signal in enders.iter().copied() {
         flag::register_conditional_default(signal.0, ending.clone()).map_err(failed)?;
     }
     let stopping = server.clone();
     let signals = communicator
-        .signals(SIGNALS, move |signal, communicator| {
+        .signals(enders, move |signal, communicator| {
             log::info!("{signal}: ends in order; one more signal ends at once");
             stopping.stop(communicator);
         })
@@ -77,6 +89,29 @@ fn stop_on_signals(communicator: &Communicator, server: &Server) -> Result<(), S
         communicator.close_all();
         ending.store(true, Ordering::SeqCst);
     });
+    Ok(())
+}
+
+/// SIGHUP has the configuration read again, if there is one. A file that can't be used changes nothing.
+fn reload_on_signal(
+    communicator: &Communicator,
+    reload: &Reload,
+    arguments: &Arguments,
+) -> Result<(), String> {
+    if arguments.configuration.is_none() {
+        return Ok(());
+    }
+    let reload = reload.clone();
+    let signals = communicator.signals([Signal::HUP], move |_, communicator| {
+        if let Err(problems) = reload.reload(communicator) {
+            for line in problems.lines() {
+                log::error!("{}", line.strip_prefix("clacksd: ").unwrap_or(line));
+            }
+            log::error!("SIGHUP: everything stays as it is");
+        }
+    });
+    let signals = signals.map_err(|error| format!("can't wait for signals: {error}"))?;
+    communicator.set_priority(signals, 0);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The server: the protocol's [`State`] on connections of a [`Communicator`].
 
 mod listen;
+mod reload;
 
 use super::line::{ClacksLines, Line};
 use super::state::{ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users};
@@ -109,10 +110,14 @@ impl Server {
             stopping: false,
             at_end: None,
         })));
-        let cleaning = server.clone();
-        let timer = communicator.every(interval, move |communicator| cleaning.clean(communicator));
-        server.0.borrow_mut().cleaning = Some(timer);
+        server.clean_every(communicator, interval);
         server
+    }
+
+    fn clean_every(&self, communicator: &Communicator, interval: Duration) {
+        let cleaning = self.clone();
+        let timer = communicator.every(interval, move |communicator| cleaning.clean(communicator));
+        self.0.borrow_mut().cleaning = Some(timer);
     }
 
     /// Calls `call` when the server has stopped listening and has said goodbye to its clients, while their last bytes are

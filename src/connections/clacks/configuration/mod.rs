@@ -11,6 +11,7 @@ mod notes;
 mod parts;
 mod problems;
 mod reader;
+mod restart;
 mod settings;
 mod source;
 mod value;

@@ -18,7 +18,6 @@ use std::rc::Rc;
 
 /// So many clients of one listener may be in their TLS handshakes while there are as many clients as there may be: room
 /// to tell some that there are too many.
-#[cfg(feature = "tls")]
 const HANDSHAKES: usize = 256;
 
 impl Server {
@@ -65,7 +64,7 @@ impl Server {
     ) -> io::Result<Listening> {
         let (server, tls) = (self.clone(), tls.clone());
         let listening = communicator.listen_tcp(address, move |client| server.serve_tls(client, &tls))?;
-        self.configure_tls(communicator, listening.key(), &listening.address().to_string());
+        self.configure(communicator, listening.key(), &listening.address().to_string());
         Ok(listening)
     }
 
@@ -83,7 +82,7 @@ impl Server {
     ) -> io::Result<Key> {
         let (server, tls) = (self.clone(), tls.clone());
         let listener = communicator.listen(listener, move |client| server.serve_tls(client, &tls))?;
-        self.configure_tls(communicator, listener, name);
+        self.configure(communicator, listener, name);
         Ok(listener)
     }
 
@@ -102,10 +101,15 @@ impl Server {
         Ok(())
     }
 
-    /// Sets, once for all clients of a listener, what their connections may hold.
     fn configure(&self, communicator: &Communicator, listener: Key, name: &str) {
         communicator.set_name(listener, name);
-        let service = &mut *self.0.borrow_mut();
+        self.0.borrow_mut().listeners.push(listener);
+        self.set_limits(communicator, listener);
+    }
+
+    /// Sets, once for all clients of a listener from now on, what their connections may hold.
+    pub(super) fn set_limits(&self, communicator: &Communicator, listener: Key) {
+        let service = self.0.borrow();
         let (limits, list_waits) = (&service.limits, service.side.list_waits);
         communicator.set_limits(
             listener,
@@ -120,14 +124,7 @@ impl Server {
         // The protocol has rules of its own for idle and stalled clients.
         let connect = Some(service.state.settings().auth_timeout);
         communicator.set_timeouts(listener, Timeouts { connect, ..Timeouts::default() });
-        service.listeners.push(listener);
-    }
-
-    #[cfg(feature = "tls")]
-    fn configure_tls(&self, communicator: &Communicator, listener: Key, name: &str) {
-        self.configure(communicator, listener, name);
         // Those in a handshake are no clients yet, so that the server's own limit does not see them.
-        let most = self.0.borrow().limits.max_clients.saturating_add(HANDSHAKES);
-        communicator.set_most_clients(listener, most);
+        communicator.set_most_clients(listener, limits.max_clients.saturating_add(HANDSHAKES));
     }
 }

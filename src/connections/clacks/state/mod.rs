@@ -8,6 +8,7 @@ mod links;
 mod list;
 mod output;
 mod overhead;
+mod reload;
 mod sessions;
 mod settings;
 mod topics;

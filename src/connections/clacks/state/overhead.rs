@@ -27,17 +27,22 @@ impl<K: Copy + Eq> State<K> {
             self.reply(slot, &[b"OVERHEAD F Login failed!"], out);
             return self.close(slot, Closing::Flushed, out);
         };
-        session.permissions = permissions;
+        session.user = Some(user.clone());
         out.log(&Event::LoggedIn { cid: &session.cid, user });
         self.sessions.enter(slot, Role::Member);
-        // What the new user could not have started, and could not end.
+        self.grant(slot, permissions);
+        self.reply(slot, &[b"OVERHEAD O Welcome!"], out);
+    }
+
+    /// The client has these permissions from now on, and no part that needs others.
+    pub(super) fn grant(&mut self, slot: usize, permissions: Permissions) {
+        self.sessions.get_mut(slot).permissions = permissions;
         if !permissions.allow(Permissions::MANAGE) {
             self.sessions.leave(slot, Role::Monitor);
         }
         if !permissions.allow(Permissions::INTERCLACKS) {
             self.end_link(slot);
         }
-        self.reply(slot, &[b"OVERHEAD O Welcome!"], out);
     }
 
     pub(super) fn overhead(

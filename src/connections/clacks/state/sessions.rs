@@ -37,6 +37,8 @@ pub(super) struct Session<K> {
     pub(super) port: u64,
     /// The name it gave itself.
     pub(super) info: Vec<u8>,
+    /// Who has logged in.
+    pub(super) user: Option<Arc<str>>,
     pub(super) permissions: Permissions,
     /// Nothing more is executed, and nothing sent.
     pub(super) is_closing: bool,
@@ -117,6 +119,7 @@ impl<K: Copy + Eq> Sessions<K> {
             host,
             port,
             info: b"UNKNOWN".to_vec(),
+            user: None,
             permissions: Permissions::NONE,
             is_closing: false,
             connected: now,

@@ -1,6 +1,7 @@
 //! Who may log in, and what they may do.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,7 +58,7 @@ pub struct Users {
 }
 
 struct User {
-    name: String,
+    name: Arc<str>,
     token: Vec<u8>,
     token_len: usize,
     permissions: Permissions,
@@ -69,7 +70,7 @@ impl Users {
         let token = token(name, password).into_bytes();
         let token_len = token.len();
         self.token_max = self.token_max.max(token_len);
-        self.users.push(User { name: name.to_owned(), token, token_len, permissions });
+        self.users.push(User { name: name.into(), token, token_len, permissions });
         for user in &mut self.users {
             user.token.resize(self.token_max, 0);
         }
@@ -77,7 +78,7 @@ impl Users {
 
     /// The user whose token it is. How long this takes depends on the length of the token and on the number
     /// of users, not on what is in any token.
-    pub fn check(&self, token: &[u8]) -> Option<(&str, Permissions)> {
+    pub fn check(&self, token: &[u8]) -> Option<(&Arc<str>, Permissions)> {
         let mut filled = token.to_vec();
         filled.resize(self.token_max, 0);
         let mut found = Choice::from(0);
@@ -89,6 +90,16 @@ impl Users {
         }
         let user = self.users.get(usize::try_from(which).ok()?).filter(|_| bool::from(found))?;
         Some((&user.name, user.permissions))
+    }
+}
+
+impl Users {
+    /// What the user may do in `new`, if that has the same user with the same password.
+    pub(super) fn in_others(&self, name: &str, new: &Self) -> Option<Permissions> {
+        let old = self.users.iter().rfind(|user| &*user.name == name)?;
+        let new = new.users.iter().rfind(|user| &*user.name == name)?;
+        let token = |user: &User| user.token.get(..user.token_len).unwrap_or_default().to_vec();
+        bool::from(token(old).ct_eq(&token(new))).then_some(new.permissions)
     }
 }
 
@@ -116,7 +127,7 @@ mod tests {
         users.add("", "", Permissions::NONE);
         assert_eq!(token("admin", "adminpass"), "YWRtaW4=:YWRtaW5wYXNz");
         let check = |token: &str, expected| {
-            assert_eq!(users.check(token.as_bytes()).map(|(name, _)| name), expected, "{token}");
+            assert_eq!(users.check(token.as_bytes()).map(|(name, _)| &**name), expected, "{token}");
         };
         check("YWRtaW4=:YWRtaW5wYXNz", Some("admin"));
         check(&token("ro", "a much longer password than the others have"), Some("ro"));
@@ -133,7 +144,7 @@ mod tests {
         let mut users = Users::default();
         users.add("a", "b", Permissions::ALL);
         users.add("a", "b", Permissions::READ);
-        assert_eq!(users.check(token("a", "b").as_bytes()), Some(("a", Permissions::READ)));
+        assert_eq!(users.check(token("a", "b").as_bytes()), Some((&"a".into(), Permissions::READ)));
     }
 
     #[test]
