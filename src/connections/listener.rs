@@ -125,6 +125,11 @@ impl<'a, T: Transport> Incoming<'a, T> {
         Ok(Incoming { stream: layer(stream)?, established: false, peer, listener, communicator })
     }
 
+    /// The stream, to ask it something.
+    pub fn stream(&self) -> &T {
+        &self.stream
+    }
+
     /// The stream itself, to put something around it or to keep it out of the loop. It does not count for
     /// [`set_most_clients`](Communicator::set_most_clients).
     pub fn into_stream(self) -> T {

@@ -28,6 +28,8 @@ fn a_failed_login_closes_and_nothing_more_is_executed() {
             world.run("a> OVERHEAD A \n a> OVERHEAD A");
             continue;
         }
+        // Only a name that is a user's is told.
+        let whose = if token == "YWRtaW4=:" { " for admin" } else { "" };
         world.run(&format!(
             "
             a> OVERHEAD A {token}
@@ -35,7 +37,7 @@ fn a_failed_login_closes_and_nothing_more_is_executed() {
             a> OVERHEAD A {{admin}}
             a< OVERHEAD F Login failed!
             a< <EOF>
-            log {{a}}: login failed, closed
+            log {{a}}: login failed{whose}, closed
             - a
             "
         ));

@@ -3,6 +3,7 @@
 
 mod commands;
 mod limits;
+mod logins;
 mod monitoring;
 mod overhead;
 mod random;

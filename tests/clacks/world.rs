@@ -163,8 +163,12 @@ impl World {
     }
 
     pub(crate) fn send(&mut self, name: &str, line: &[u8]) -> Flow {
-        let client = &self.clients[self.find(name)];
+        let at = self.find(name);
+        let client = &mut self.clients[at];
         let flow = self.state.line(client.index, line, self.now, &mut self.out);
+        if flow == Flow::Paused {
+            client.next_check = self.state.check(client.index, self.now, &mut self.out);
+        }
         self.state.check_invariants();
         flow
     }

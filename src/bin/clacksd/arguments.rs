@@ -44,6 +44,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME:PASSWORD-FILE", value_parser = user)]
     pub(crate) user: Option<(String, PathBuf)>,
 
+    /// Read a password, print what <passwordhash> in a configuration is to hold, and end
+    ///
+    /// In a terminal it asks twice, without showing what is typed; else it takes the first line of standard input.
+    #[arg(long, exclusive = true)]
+    pub(crate) hash_password: bool,
+
     /// Print the manual page, or the completions for a shell, and end
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) print: Option<Page>,

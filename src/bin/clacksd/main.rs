@@ -1,6 +1,7 @@
 //! `clacksd`, the clacks server.
 
 mod arguments;
+mod hash;
 mod listen;
 mod plan;
 mod reload;
@@ -44,6 +45,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             Page::Fish => pages::completions(Arguments::command(), pages::Shell::Fish),
         };
         say(io::stdout(), &text);
+        return Ok(());
+    }
+    if arguments.hash_password {
+        let hash = hash::hash()?;
+        say(io::stdout(), format!("{}\n", hash.expose()).as_bytes());
         return Ok(());
     }
     let plan = Plan::of(arguments)?;

@@ -128,6 +128,7 @@ fn report_missing_parts(loaded: &mut Loaded) {
 
 fn set_user(configuration: &mut Configuration, name: &str, file: &Path) -> Result<(), String> {
     configuration.password = read_password_file(file).map_err(|error| error.to_string())?;
+    configuration.password_hash = None;
     name.clone_into(&mut configuration.username);
     Ok(())
 }

@@ -1,15 +1,20 @@
 //! The server: the protocol's [`State`] on connections of a [`Communicator`].
 
 mod listen;
+mod logins;
 mod reload;
 
 use super::line::{ClacksLines, Line};
-use super::state::{ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users};
+use super::state::{
+    Attempt, ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users,
+};
 use super::store::Store;
 use crate::communicator::{
     Closed, Communicator, Cx, Handler, HandlerError, HandlerResult, Id, Key, SendError, Timeout, Timeouts,
     TimerId,
 };
+use crate::connections::ToThread;
+use logins::Job;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -21,8 +26,9 @@ const LIST_GOES_ON: usize = 64 << 10;
 /// The longest line of a client that has not logged in, in bytes: nothing that counts before is longer, and strangers should
 /// not be able to fill the memory.
 const MAX_LINE_BEFORE_LOGIN: usize = 64 << 10;
-/// The tag of a session's timer.
+/// The tags of a session's timers: for its time limits, and for a login that was looked at.
 const CHECK: u64 = 0;
+const VERDICT: u64 = 1;
 
 /// What a [`Server`] needs to know beside the protocol's own [`Settings`].
 #[derive(Debug, Clone)]
@@ -72,6 +78,8 @@ struct Service {
     cleaning: Option<TimerId>,
     /// When a client has asked the server to stop, by the loop's clock, and the timer for it.
     shutdown: Option<(Duration, TimerId)>,
+    /// Where passwords are compared with hashes, once there was one.
+    login_thread: Option<ToThread<Job>>,
     stopping: bool,
     at_end: Option<AtEnd>,
 }
@@ -82,6 +90,8 @@ type AtEnd = Box<dyn FnOnce(&Communicator)>;
 #[derive(Default)]
 struct Side {
     shutdown: Option<Duration>,
+    /// Logins for the thread.
+    logins: Vec<Job>,
     /// [`LIST_WAITS`], or the limit of the queues if that is lower.
     list_waits: usize,
     /// Clients that are cut off with output waiting, and how much of it.
@@ -107,6 +117,7 @@ impl Server {
             now: (Now::default(), u64::MAX),
             cleaning: None,
             shutdown: None,
+            login_thread: None,
             stopping: false,
             at_end: None,
         })));
@@ -136,6 +147,9 @@ impl Server {
             }
             for listener in service.listeners.drain(..) {
                 communicator.remove(listener);
+            }
+            if let Some(thread) = service.login_thread.take() {
+                communicator.remove(thread.key());
             }
             let timers = service.cleaning.take().into_iter();
             for timer in timers.chain(service.shutdown.take().map(|(_, timer)| timer)) {
@@ -174,13 +188,14 @@ impl Server {
         communicator: &Communicator,
         call: impl FnOnce(&mut State<Id<ClacksLines>>, Now, &mut Connections<'_>) -> R,
     ) -> R {
-        let (result, shutdown) = {
+        let (result, shutdown, logins) = {
             let service = &mut *self.0.borrow_mut();
             let now = service.now(communicator);
             let Service { state, side, .. } = service;
             let result = call(state, now, &mut Connections { communicator, side });
-            (result, service.side.shutdown.take())
+            (result, service.side.shutdown.take(), std::mem::take(&mut service.side.logins))
         };
+        self.compare(communicator, logins);
         if let Some(after) = shutdown {
             self.stop_in(communicator, after);
         }
@@ -230,18 +245,35 @@ struct Session {
     client: Option<ClientIndex>,
     /// Until it has logged in: what holds the limit of its lines.
     waits_for_login: Option<Rc<Cell<usize>>>,
+    /// When it is looked at again.
+    check: Option<TimerId>,
+    /// Whether its lines are not read.
+    is_paused: bool,
 }
 
 impl Session {
     /// Looks at the client's time limits, and says when to look again.
-    fn check(&self, cx: &Cx<'_, ClacksLines>) {
+    fn check(&mut self, cx: &Cx<'_, ClacksLines>) {
         let Some(client) = self.client else { return };
         let again = self.server.with(cx, |state, now, out| {
             state.check(client, now, out).map(|at| at.saturating_sub(now.monotonic))
         });
-        if let Some(after) = again {
-            cx.after(after, CHECK);
+        if let Some(timer) = self.check.take() {
+            cx.cancel(timer);
         }
+        if let Some(after) = again {
+            self.check = cx.after(after, CHECK);
+        }
+    }
+
+    /// What waited for a verdict about its login goes on.
+    fn go_on(&mut self, cx: &Cx<'_, ClacksLines>) {
+        let Some(client) = self.client else { return };
+        if self.waits_for_login.is_some() {
+            self.trust(client);
+        }
+        let flow = self.server.0.borrow().state.flow_of(client);
+        self.follow(flow, cx);
     }
 
     /// Once it has logged in, its lines may be as long as the server allows.
@@ -254,12 +286,19 @@ impl Session {
         }
     }
 
-    fn follow(&self, flow: Flow, cx: &Cx<'_, ClacksLines>) {
+    fn follow(&mut self, flow: Flow, cx: &Cx<'_, ClacksLines>) {
         match flow {
-            Flow::Open => {}
-            Flow::Paused => {
-                cx.read(cx.id(), false);
+            Flow::Open if self.is_paused => {
+                self.is_paused = false;
+                cx.read(cx.id(), true);
             }
+            Flow::Paused if !self.is_paused => {
+                self.is_paused = true;
+                cx.read(cx.id(), false);
+                // A login may have to be looked at earlier than what was to be before.
+                self.check(cx);
+            }
+            Flow::Open | Flow::Paused => {}
             Flow::Closed => cx.close(),
         }
     }
@@ -316,16 +355,19 @@ impl Handler<ClacksLines> for Session {
     fn drained(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         let Some(client) = self.client else { return Ok(()) };
         let flow = self.server.with(cx, |state, _, out| state.resume(client, out));
-        if flow == Flow::Open {
-            cx.read(cx.id(), true);
-        }
         self.follow(flow, cx);
         Ok(())
     }
 
     fn timeout(&mut self, what: Timeout, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        if what == Timeout::Timer(CHECK) {
-            self.check(cx);
+        match what {
+            Timeout::Timer(CHECK) => {
+                self.check = None;
+                self.check(cx);
+                self.go_on(cx);
+            }
+            Timeout::Timer(VERDICT) => self.go_on(cx),
+            _ => {}
         }
         Ok(())
     }
@@ -407,6 +449,11 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
             last_queued: connection.last_sent,
             stalled_since: connection.stalled_since,
         }
+    }
+
+    fn compare(&mut self, client: ClientIndex, attempt: Attempt) -> Option<bool> {
+        self.side.logins.push((client, attempt));
+        None
     }
 
     fn shutdown(&mut self, after: Duration) {

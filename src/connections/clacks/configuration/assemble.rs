@@ -66,6 +66,7 @@ impl Draft<'_> {
                     *field(configuration) = number;
                 }
             }
+            ("passwordhash", Content::Value(Value::Hash(hash))) => configuration.password_hash = Some(hash),
             (name, Content::Value(Value::Text(text))) => match name {
                 "appname" => configuration.app_name = text,
                 "ip" | "socket" if !self.seen.insert((setting.name, text.clone())) => {
@@ -94,10 +95,14 @@ impl Draft<'_> {
     }
 
     fn user(&mut self, mut group: Vec<Given>, at: usize) {
+        let hashed = first(&group, "passwordhash");
         for (name, why) in [("username", "each user needs a name"), ("password", "each user needs one")] {
-            if first(&group, name).is_none() {
+            if first(&group, name).is_none() && (name != "password" || hashed.is_none()) {
                 self.notes.error(at, format!("{} is missing: {why}", label(name, Some("user"))));
             }
+        }
+        if let (Some(at), Some(_)) = (hashed, first(&group, "password")) {
+            self.notes.error(at, "<passwordhash> of <user> is given beside <password>: give one of them");
         }
         let mut flags = Vec::new();
         for name in ["read", "write", "manage"] {
@@ -114,7 +119,18 @@ impl Draft<'_> {
         let granted = |i: usize| flags.get(i).copied().flatten() == Some(true);
         if let Some(name) = text(&mut group, "username") {
             let password = Password::new(text(&mut group, "password").unwrap_or_default());
-            let user = User { name, password, read: granted(0), write: granted(1), manage: granted(2) };
+            let password_hash = group.into_iter().find_map(|given| match given.content {
+                Content::Value(Value::Hash(hash)) => Some(hash),
+                _ => None,
+            });
+            let user = User {
+                name,
+                password,
+                password_hash,
+                read: granted(0),
+                write: granted(1),
+                manage: granted(2),
+            };
             self.users.push((user, at));
         }
     }
@@ -148,8 +164,16 @@ impl Draft<'_> {
         for (name, why) in
             [("username", "the main user needs a name"), ("password", "the main user needs one")]
         {
-            if self.mark(name).is_none() {
+            if self.mark(name).is_none() && (name != "password" || self.mark("passwordhash").is_none()) {
                 self.notes.error(root, format!("<{name}> is missing: {why}"));
+            }
+        }
+        if let Some(at) = self.mark("passwordhash") {
+            if self.mark("password").is_some() {
+                self.notes.error(at, "<passwordhash> is given beside <password>: give one of them");
+            } else if self.configuration.master.is_some() {
+                self.notes
+                    .error(at, "<passwordhash> does not do beside <master>: a link needs the <password>");
             }
         }
         if self.mark("socket").is_none() && self.mark("ip").is_none() {

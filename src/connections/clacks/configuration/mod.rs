@@ -24,7 +24,7 @@ pub use loaded::Loaded;
 pub use problems::{Place, Problem, Problems, Severity};
 pub use source::MAX_LENGTH;
 
-use super::credentials::Password;
+use super::credentials::{Password, PasswordHash};
 
 /// The settings of a clacks server.
 ///
@@ -44,8 +44,10 @@ pub struct Configuration {
     pub tls: Option<Tls>,
     /// The name of the main user, who has all permissions. Interclacks links use it too.
     pub username: String,
-    /// The password of the main user.
+    /// The password of the main user; empty if only a hash of it is known.
     pub password: Password,
+    /// What the password of the main user is compared with if it is not known. Interclacks links need the password itself.
+    pub password_hash: Option<PasswordHash>,
     /// The other users; no two have the same name, and none has the main user's. Default: none.
     pub users: Vec<User>,
     /// Where the cache is kept while the server is down. Default: nowhere.
@@ -101,8 +103,10 @@ pub struct Tls {
 pub struct User {
     /// The name to log in with.
     pub name: String,
-    /// The password to log in with.
+    /// The password to log in with; empty if only a hash of it is known.
     pub password: Password,
+    /// What the password is compared with if it is not known.
+    pub password_hash: Option<PasswordHash>,
     /// May listen and retrieve.
     pub read: bool,
     /// May notify, set and store.
@@ -136,6 +140,7 @@ impl Configuration {
             tls: None,
             username: username.into(),
             password,
+            password_hash: None,
             users: Vec::new(),
             persistence_file: None,
             persistence_interval: Duration::from_secs(10),

@@ -1,6 +1,7 @@
 //! What a configuration means for each part of the server.
 
 use super::Configuration;
+use crate::connections::clacks::credentials::{Password, PasswordHash};
 use crate::connections::clacks::server::ServerLimits;
 use crate::connections::clacks::state::{Permissions, Settings, Users};
 
@@ -33,7 +34,7 @@ impl Configuration {
     /// Who may log in: the main user with all permissions, the others with theirs and never `interclacks`.
     pub fn users_and_permissions(&self) -> Users {
         let mut users = Users::default();
-        users.add(&self.username, self.password.expose(), Permissions::ALL);
+        add(&mut users, &self.username, &self.password, self.password_hash.as_ref(), Permissions::ALL);
         for user in &self.users {
             let permissions = [
                 (user.read, Permissions::READ),
@@ -44,8 +45,21 @@ impl Configuration {
                 .into_iter()
                 .filter(|(has, _)| *has)
                 .fold(Permissions::NONE, |all, (_, one)| all.with(one));
-            users.add(&user.name, user.password.expose(), permissions);
+            add(&mut users, &user.name, &user.password, user.password_hash.as_ref(), permissions);
         }
         users
+    }
+}
+
+fn add(
+    users: &mut Users,
+    name: &str,
+    password: &Password,
+    hash: Option<&PasswordHash>,
+    permissions: Permissions,
+) {
+    match hash {
+        Some(hash) => users.add_hashed(name, hash.clone(), permissions),
+        None => users.add(name, password.expose(), permissions),
     }
 }

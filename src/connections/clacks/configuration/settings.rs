@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Name,
     /// The same, and never shown.
     Secret,
+    /// What a password can be compared with.
+    Hash,
     /// A shell command.
     Command,
     /// A path of a file.
@@ -80,6 +82,7 @@ impl Kind {
     pub(super) fn type_text(&self) -> &'static str {
         match self {
             Self::Line | Self::Name | Self::Secret => "text",
+            Self::Hash => "Argon2 hash",
             Self::Command => "shell command",
             Self::Path | Self::SocketPath => "path",
             Self::Host => "address or host name",
@@ -98,6 +101,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line => f.write_str("one line"),
+            Self::Hash => f.write_str("as clacksd --hash-password prints it"),
             Self::Name | Self::Secret | Self::Command | Self::Path => f.write_str("not empty"),
             Self::SocketPath => write!(f, "up to {MAX_SOCKET_PATH} bytes"),
             Self::Host => f.write_str("an IPv4 or IPv6 address, or a host name"),
@@ -148,6 +152,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     once("socketcommands", "none", Kind::Group(SOCKET_COMMANDS)),
     once("username", "required", Kind::Name),
     once("password", "required", Kind::Secret),
+    once("passwordhash", "none", Kind::Hash),
     many("user", "none", Kind::Group(USER)),
     once("persistancefile", "none", Kind::Path),
     seconds("persistanceinterval", "10", Least::Zero, |c| &mut c.persistence_interval),
@@ -193,6 +198,7 @@ static SOCKET_COMMANDS: &[Setting] = &[many("item", "none", Kind::Command)];
 static USER: &[Setting] = &[
     once("username", "required", Kind::Name),
     once("password", "required", Kind::Secret),
+    once("passwordhash", "none", Kind::Hash),
     once("read", "0", Kind::Flag),
     once("write", "0", Kind::Flag),
     once("manage", "0", Kind::Flag),

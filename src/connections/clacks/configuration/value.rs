@@ -1,6 +1,8 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use crate::connections::clacks::credentials::{CredentialsError, PasswordHash};
+
 use super::settings::{Kind, MAX_SECONDS, MAX_SOCKET_PATH};
 
 /// What a setting that is no group holds.
@@ -10,6 +12,7 @@ pub(super) enum Value {
     /// Something that has no effect.
     Ignored,
     Text(String),
+    Hash(PasswordHash),
     Seconds(Duration),
     Number(usize),
     Flag(bool),
@@ -29,6 +32,7 @@ pub(super) fn parse(kind: &Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Ignored => Ok(Value::Ignored),
         Kind::Name | Kind::Secret | Kind::Command | Kind::Path => Ok(Value::Text(text.into())),
+        Kind::Hash => trimmed.parse().map(Value::Hash).map_err(|error: CredentialsError| error.to_string()),
         Kind::Line if trimmed.contains(char::is_control) => Err(unfit()),
         Kind::Line => Ok(Value::Text(trimmed.into())),
         Kind::SocketPath if text.len() > MAX_SOCKET_PATH => {
@@ -63,7 +67,7 @@ pub(super) fn doubts(kind: &Kind, text: &str) -> Vec<String> {
     if exact && trim(text) != text && !trim(text).is_empty() {
         doubts.push("begins or ends with white space, which is part of it".into());
     }
-    if !matches!(kind, Kind::Secret | Kind::Ignored)
+    if !matches!(kind, Kind::Secret | Kind::Hash | Kind::Ignored)
         && let Some(name) = unset_variable(text)
     {
         doubts.push(format!("holds {}: no environment variable of that name is set", quote(name)));
@@ -172,6 +176,7 @@ mod tests {
     fn show(kind: &Kind, text: &str) -> String {
         match parse(kind, text) {
             Ok(Value::Text(text)) => text,
+            Ok(Value::Hash(hash)) => hash.expose().into(),
             Ok(Value::Seconds(time)) => format!("{time:?}"),
             Ok(Value::Number(number)) => number.to_string(),
             Ok(Value::Flag(flag)) => flag.to_string(),

@@ -53,9 +53,18 @@ pub enum CredentialsError {
         /// Why.
         error: io::Error,
     },
+    /// A hash of a password can't be made, or is none.
+    Hash {
+        /// What is wrong.
+        what: String,
+    },
 }
 
 impl CredentialsError {
+    pub(super) fn hash(what: String) -> Self {
+        Self::Hash { what }
+    }
+
     pub(super) fn io(doing: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io { doing, path: path.into(), error }
     }
@@ -80,6 +89,7 @@ impl fmt::Display for CredentialsError {
                 path.display()
             ),
             Self::Content { path, what } => write!(f, "{} {what}", path.display()),
+            Self::Hash { what } => f.write_str(what),
             Self::Random { error } => write!(f, "can't get random bytes: {error}"),
         }
     }

@@ -3,10 +3,12 @@
 
 mod error;
 mod folder;
+mod hash;
 mod password;
 
 pub use error::CredentialsError;
 pub use folder::PrivateFolder;
+pub use hash::PasswordHash;
 pub use password::{MAX_PASSWORD_FILE, Password, read_password_file};
 
 use nix::unistd::{User, geteuid};

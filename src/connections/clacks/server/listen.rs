@@ -10,6 +10,7 @@ use crate::connections::{Listening, tls::TlsServer};
 #[cfg(feature = "tls")]
 use mio::net::TcpStream;
 use mio::net::UnixStream;
+use nix::sys::socket::{getsockopt, sockopt};
 use std::cell::Cell;
 use std::io;
 #[cfg(feature = "tls")]
@@ -43,7 +44,11 @@ impl Server {
         name: &str,
     ) -> io::Result<Key> {
         let server = self.clone();
-        let listener = communicator.listen(listener, move |client| server.serve(client, Peer::Unix))?;
+        let listener = communicator.listen(listener, move |client| {
+            let user = getsockopt(client.stream(), sockopt::PeerCredentials);
+            let peer = user.map_or(Peer::Unix, |user| Peer::UnixUser(user.uid()));
+            server.serve(client, peer)
+        })?;
         self.configure(communicator, listener, name);
         Ok(listener)
     }
@@ -96,7 +101,14 @@ impl Server {
         let max_line = self.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
         let lines = ClacksLines::new().limited_by(limit.clone());
-        let session = Session { server: self.clone(), peer, client: None, waits_for_login: Some(limit) };
+        let session = Session {
+            server: self.clone(),
+            peer,
+            client: None,
+            waits_for_login: Some(limit),
+            check: None,
+            is_paused: false,
+        };
         client.serve(lines, session)?;
         Ok(())
     }

@@ -8,11 +8,12 @@ use super::settings::Settings;
 use super::{Now, State};
 
 impl<K: Copy + Eq> State<K> {
-    /// Does what is due for a client: closes it if it has not logged in, gave no sign of life or takes no
+    /// Does what is due for a client: looks at its login if that has to wait, closes it if it has not logged in, gave no sign of life or takes no
     /// output for too long, or sends it a `NOP`. Says when to look again, on the monotonic clock: nothing can
     /// become due before. `None` if the client is closed.
     ///
-    /// Call it right after [`connected`](Self::connected) and whenever that time has come.
+    /// Call it right after [`connected`](Self::connected), whenever that time has come, and when [`line`](Self::line) has said
+    /// [`Flow::Paused`](super::Flow::Paused).
     pub fn check(&mut self, client: ClientIndex, now: Now, out: &mut impl Output<K>) -> Option<Duration> {
         let slot = self.sessions.find(client)?;
         let session = self.sessions.get_mut(slot);
@@ -20,6 +21,10 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
         session.reports_left = REPORTS_MAX;
+        let login_due = self.look_at_login(slot, now, out);
+        if self.sessions.get(slot).is_closing {
+            return None;
+        }
         let session = self.sessions.get(slot);
         let traffic = out.traffic(session.key);
         let settings = &self.settings;
@@ -69,7 +74,7 @@ impl<K: Copy + Eq> State<K> {
         // A limit that begins to count in the meantime is looked at before it ends.
         let shortest = limit_min(&self.settings);
         let begin = now.monotonic.saturating_add(shortest);
-        Some([stalled, login, ping, Some(nop)].into_iter().flatten().fold(begin, Duration::min))
+        Some([stalled, login, login_due, ping, Some(nop)].into_iter().flatten().fold(begin, Duration::min))
     }
 }
 

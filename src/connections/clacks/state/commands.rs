@@ -14,11 +14,17 @@ const CLIENT_NAME_MAX: usize = 1024;
 
 impl<K: Copy + Eq> State<K> {
     /// Until the login, all but the login and a name is ignored.
-    pub(super) fn before_login(&mut self, slot: usize, command: Command<'_>, out: &mut impl Output<K>) {
+    pub(super) fn before_login(
+        &mut self,
+        slot: usize,
+        command: Command<'_>,
+        now: Now,
+        out: &mut impl Output<K>,
+    ) {
         match command {
             Command::Clacks(name) => self.rename(slot, name),
             Command::Overhead(overhead) if overhead.flags.contains(Flags::AUTH) => {
-                self.log_in(slot, overhead.value, out);
+                self.log_in(slot, overhead.value, now, out);
             }
             _ => {}
         }

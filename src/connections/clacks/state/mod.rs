@@ -3,9 +3,11 @@
 mod check;
 mod commands;
 mod delivery;
+mod failures;
 mod group;
 mod links;
 mod list;
+mod login;
 mod output;
 mod overhead;
 mod reload;
@@ -19,8 +21,9 @@ use std::time::Duration;
 pub use output::{Closing, Event, Output, Traffic};
 pub use sessions::{ClientIndex, Peer};
 pub use settings::Settings;
-pub use users::{Permissions, Users, token};
+pub use users::{Attempt, Permissions, Users, token};
 
+use self::failures::Failures;
 use self::sessions::{Role, Sessions};
 use self::topics::Topics;
 use super::protocol::Command;
@@ -47,8 +50,8 @@ impl Now {
 pub enum Flow {
     /// It may.
     Open,
-    /// Not before [`State::resume`] has said [`Flow::Open`]: a long list waits for room in the client's
-    /// queue.
+    /// Not before [`State::resume`], [`State::check`] or [`State::compared`] has made it [`Flow::Open`]: a long list waits for
+    /// room in the client's queue, or a login for its verdict.
     Paused,
     /// No more: the client is closed. What else it has sent must not have any effect.
     Closed,
@@ -69,6 +72,7 @@ pub struct State<K> {
     sessions: Sessions<K>,
     topics: Topics<K>,
     sweep: Sweep,
+    failures: Failures,
     /// Positions of those who could not take a line; empty between calls.
     refused: Vec<usize>,
 }
@@ -83,6 +87,7 @@ impl<K: Copy + Eq> State<K> {
             sessions: Sessions::default(),
             topics: Topics::default(),
             sweep: Sweep::default(),
+            failures: Failures::default(),
             refused: Vec::new(),
         }
     }
@@ -167,7 +172,7 @@ impl<K: Copy + Eq> State<K> {
             if self.sessions.has(slot, Role::Member) {
                 self.execute(slot, line, command, now, out);
             } else {
-                self.before_login(slot, command, out);
+                self.before_login(slot, command, now, out);
             }
         }
         self.flow(slot)
@@ -176,6 +181,7 @@ impl<K: Copy + Eq> State<K> {
     /// Forgets old entries: call it every [`Settings::cache_clean_interval`], and as long as it says that
     /// there is more to do. Each call looks at a bounded number of entries.
     pub fn clean(&mut self, now: Now, out: &mut impl Output<K>) -> bool {
+        self.failures.sweep(now.monotonic);
         let retention = Retention {
             stale_before: now.unix - self.settings.stale_cache_time.as_secs_f64(),
             deleted_before: now.unix - self.settings.deleted_cache_time.as_secs_f64(),
@@ -208,12 +214,22 @@ impl<K: Copy + Eq> State<K> {
         assert!(self.refused.is_empty());
     }
 
+    /// The connection of a client.
+    pub fn key_of(&self, client: ClientIndex) -> Option<K> {
+        self.sessions.find(client).map(|slot| self.sessions.get(slot).key)
+    }
+
+    /// Whether a client's next line may be given to [`line`](Self::line).
+    pub fn flow_of(&self, client: ClientIndex) -> Flow {
+        self.sessions.find(client).map_or(Flow::Closed, |slot| self.flow(slot))
+    }
+
     fn flow(&self, slot: usize) -> Flow {
         let session = self.sessions.get(slot);
-        match session.list {
+        match (&session.list, &session.login) {
             _ if session.is_closing => Flow::Closed,
-            Some(_) => Flow::Paused,
-            None => Flow::Open,
+            (None, None) => Flow::Open,
+            _ => Flow::Paused,
         }
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::sessions::ClientIndex;
+use super::users::Attempt;
+
 /// The connections, as the protocol sees them. `K` names one of them.
 ///
 /// None of these may call back into the [`State`](super::State): they queue.
@@ -32,6 +35,15 @@ pub trait Output<K: Copy + Eq> {
 
     /// What the connection's queues hold, and for how long.
     fn traffic(&self, who: K) -> Traffic;
+
+    /// A password is to be compared with a hash. `None`: that goes on, and
+    /// [`compared`](super::State::compared) will be called with what came of it.
+    ///
+    /// Unless written otherwise it is done here and now, which takes its time.
+    fn compare(&mut self, client: ClientIndex, attempt: Attempt) -> Option<bool> {
+        let _ = client;
+        Some(attempt.compare())
+    }
 
     /// The server is to stop in that time.
     fn shutdown(&mut self, after: Duration);
@@ -78,6 +90,10 @@ pub enum Event<'a> {
     LoginFailed {
         /// The client.
         cid: &'a [u8],
+        /// The user whose name it sent, if there is one.
+        user: Option<&'a str>,
+        /// How many have failed from where it is in the last time, with this one.
+        failures: u32,
     },
     /// No login came in time; the client is closed.
     LoginTimeout {
@@ -165,7 +181,16 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LoggedIn { cid, user } => write!(f, "{}: logged in as {user}", text(cid)),
-            Self::LoginFailed { cid } => write!(f, "{}: login failed, closed", text(cid)),
+            Self::LoginFailed { cid, user, failures } => {
+                write!(f, "{}: login failed", text(cid))?;
+                if let Some(user) = user {
+                    write!(f, " for {user}")?;
+                }
+                if *failures > 1 {
+                    write!(f, ", failure {failures} from there")?;
+                }
+                f.write_str(", closed")
+            }
             Self::LoginTimeout { cid } => write!(f, "{}: no login in time, closed", text(cid)),
             Self::PingTimeout { cid } => write!(f, "{}: no PING in time, closed", text(cid)),
             Self::Stalled { cid } => write!(f, "{}: takes no output, closed", text(cid)),

@@ -1,8 +1,8 @@
-//! `OVERHEAD` lines: logging in, and what is said about the connection and the server.
+//! `OVERHEAD` lines: what is said about the connection and the server.
 
 use std::time::Duration;
 
-use super::output::{Closing, Event, Output};
+use super::output::{Event, Output};
 use super::sessions::Role;
 use super::users::Permissions;
 use super::{Now, State};
@@ -19,21 +19,6 @@ const FORWARDABLE: [Flags; 6] =
 const SHUTDOWN_SECONDS_MAX: f64 = u32::MAX as f64;
 
 impl<K: Copy + Eq> State<K> {
-    /// Compares the token; a client that was logged in already changes its user.
-    pub(super) fn log_in(&mut self, slot: usize, token: &[u8], out: &mut impl Output<K>) {
-        let session = self.sessions.get_mut(slot);
-        let Some((user, permissions)) = self.users.check(token) else {
-            out.log(&Event::LoginFailed { cid: &session.cid });
-            self.reply(slot, &[b"OVERHEAD F Login failed!"], out);
-            return self.close(slot, Closing::Flushed, out);
-        };
-        session.user = Some(user.clone());
-        out.log(&Event::LoggedIn { cid: &session.cid, user });
-        self.sessions.enter(slot, Role::Member);
-        self.grant(slot, permissions);
-        self.reply(slot, &[b"OVERHEAD O Welcome!"], out);
-    }
-
     /// The client has these permissions from now on, and no part that needs others.
     pub(super) fn grant(&mut self, slot: usize, permissions: Permissions) {
         self.sessions.get_mut(slot).permissions = permissions;
@@ -54,7 +39,7 @@ impl<K: Copy + Eq> State<K> {
     ) {
         let Overhead { flags, value } = overhead;
         if flags.contains(Flags::AUTH) {
-            return self.log_in(slot, value, out);
+            return self.log_in(slot, value, now, out);
         }
         let is_forwarded = flags.contains(Flags::FORWARD);
         let is_forwardable = FORWARDABLE.into_iter().fold(flags, |rest, flag| rest - flag).is_empty();

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::Now;
 use super::group::Group;
+use super::login::Login;
 use super::users::Permissions;
 
 /// Names one client of a [`State`](super::State). Of a client that is gone it finds nothing, also when its
@@ -24,6 +25,8 @@ pub struct ClientIndex {
 pub enum Peer {
     /// A Unix socket.
     Unix,
+    /// A Unix socket, and the number of the user whose process is at its other end.
+    UnixUser(u32),
     /// TCP.
     Tcp(SocketAddr),
 }
@@ -37,6 +40,9 @@ pub(super) struct Session<K> {
     pub(super) port: u64,
     /// The name it gave itself.
     pub(super) info: Vec<u8>,
+    pub(super) peer: Peer,
+    /// A login that has no answer yet.
+    pub(super) login: Option<Login>,
     /// Who has logged in.
     pub(super) user: Option<Arc<str>>,
     pub(super) permissions: Permissions,
@@ -109,7 +115,7 @@ impl<K: Copy + Eq> Sessions<K> {
     pub(super) fn add(&mut self, key: K, peer: Peer, now: Now) -> usize {
         self.serial += 1;
         let (host, port) = match peer {
-            Peer::Unix => ("unixdomainsocket".to_owned(), now.unix.max(0.0) as u64),
+            Peer::Unix | Peer::UnixUser(_) => ("unixdomainsocket".to_owned(), now.unix.max(0.0) as u64),
             Peer::Tcp(address) => (address.ip().to_string(), address.port().into()),
         };
         let cid: Arc<[u8]> = format!("{host}:{port}:{}", self.serial).into_bytes().into();
@@ -119,6 +125,8 @@ impl<K: Copy + Eq> Sessions<K> {
             host,
             port,
             info: b"UNKNOWN".to_vec(),
+            peer,
+            login: None,
             user: None,
             permissions: Permissions::NONE,
             is_closing: false,
@@ -201,6 +209,7 @@ impl<K: Copy + Eq> Sessions<K> {
         let session = &mut self.slots[slot];
         session.is_closing = true;
         session.list = None;
+        session.login = None;
         session.link_heard = None;
         self.by_cid.remove(&session.cid);
     }

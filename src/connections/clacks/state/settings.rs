@@ -13,6 +13,8 @@ pub struct Settings {
     pub interclacks_ping_timeout: Duration,
     /// A client that has not logged in for so long is closed.
     pub auth_timeout: Duration,
+    /// From where logins fail again and again, the next ones wait for up to so long before they are looked at; zero: never.
+    pub failed_login_pause_max: Duration,
     /// A client that takes no output for so long is closed.
     pub stalled_write_timeout: Duration,
     /// A linked server that takes no output for so long is closed.
@@ -39,6 +41,7 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(180),
             interclacks_ping_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(15),
+            failed_login_pause_max: Duration::from_secs(8),
             stalled_write_timeout: Duration::from_secs(60),
             interclacks_stalled_write_timeout: Duration::from_secs(120),
             nop_interval: Duration::from_secs(60),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::connections::clacks::credentials::PasswordHash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
@@ -59,48 +60,122 @@ pub struct Users {
 
 struct User {
     name: Arc<str>,
-    token: Vec<u8>,
-    token_len: usize,
+    proof: Proof,
     permissions: Permissions,
+}
+
+/// What shows that it is the user.
+enum Proof {
+    /// All of what the client sends, filled up, and how long it is.
+    Token(Vec<u8>, usize),
+    /// The hash of the password.
+    Hash(PasswordHash),
+}
+
+/// What a token is worth.
+#[derive(Debug)]
+pub(super) enum Checked<'a> {
+    /// It is this user's.
+    Right(&'a Arc<str>, Permissions),
+    /// It is nobody's; this is the user whose name it has, if there is one.
+    Wrong(Option<&'a Arc<str>>),
+    /// The password must be compared with a hash.
+    Compare(Attempt),
+}
+
+/// A password that is to be compared with a hash, which takes so long that it is not done in the loop.
+pub struct Attempt {
+    /// Whose hash it is; without, there is no such user, and the comparison is for nothing but the time that it takes.
+    pub(super) user: Option<Arc<str>>,
+    pub(super) hash: PasswordHash,
+    pub(super) password: Vec<u8>,
 }
 
 impl Users {
     /// Adds a user. If two have the same name and password, the later one counts.
     pub fn add(&mut self, name: &str, password: &str, permissions: Permissions) {
         let token = token(name, password).into_bytes();
-        let token_len = token.len();
-        self.token_max = self.token_max.max(token_len);
-        self.users.push(User { name: name.into(), token, token_len, permissions });
+        let length = token.len();
+        self.token_max = self.token_max.max(length);
+        self.users.push(User { name: name.into(), proof: Proof::Token(token, length), permissions });
         for user in &mut self.users {
-            user.token.resize(self.token_max, 0);
+            if let Proof::Token(token, _) = &mut user.proof {
+                token.resize(self.token_max, 0);
+            }
         }
     }
 
-    /// The user whose token it is. How long this takes depends on the length of the token and on the number
+    /// Adds a user of whose password only a hash is known.
+    pub fn add_hashed(&mut self, name: &str, hash: PasswordHash, permissions: Permissions) {
+        self.users.push(User { name: name.into(), proof: Proof::Hash(hash), permissions });
+    }
+
+    /// Whose token it is. How long this takes depends on the length of the token and on the number
     /// of users, not on what is in any token.
-    pub fn check(&self, token: &[u8]) -> Option<(&Arc<str>, Permissions)> {
+    pub(super) fn check(&self, token: &[u8]) -> Checked<'_> {
         let mut filled = token.to_vec();
         filled.resize(self.token_max, 0);
         let mut found = Choice::from(0);
         let mut which = 0u64;
         for (position, user) in (0u64..).zip(&self.users) {
-            let same = user.token.ct_eq(&filled) & (user.token_len as u64).ct_eq(&(token.len() as u64));
+            let Proof::Token(known, length) = &user.proof else { continue };
+            let same = known.ct_eq(&filled) & (*length as u64).ct_eq(&(token.len() as u64));
             found |= same;
             which = u64::conditional_select(&which, &position, same);
         }
-        let user = self.users.get(usize::try_from(which).ok()?).filter(|_| bool::from(found))?;
-        Some((&user.name, user.permissions))
+        let user = usize::try_from(which).ok().and_then(|which| self.users.get(which));
+        if let Some(user) = user.filter(|_| bool::from(found)) {
+            return Checked::Right(&user.name, user.permissions);
+        }
+        let Some((name, password)) = read(token) else { return Checked::Wrong(None) };
+        // Whether there is such a user, and how the password is known, shall not show in the time that it takes.
+        let known = self.users.iter().find(|user| user.name.as_bytes() == name);
+        let hashes = self.users.iter().filter_map(|user| match &user.proof {
+            Proof::Hash(hash) => Some((&user.name, hash)),
+            Proof::Token(..) => None,
+        });
+        let own = hashes.clone().find(|(user, _)| user.as_bytes() == name);
+        match own.or_else(|| hashes.clone().next()) {
+            Some((_, hash)) => Checked::Compare(Attempt {
+                user: own.map(|(user, _)| user.clone()),
+                hash: hash.clone(),
+                password,
+            }),
+            None => Checked::Wrong(known.map(|user| &user.name)),
+        }
     }
-}
 
-impl Users {
+    /// What the user of that name may do.
+    pub(super) fn permissions_of(&self, name: &str) -> Option<Permissions> {
+        self.users.iter().rfind(|user| &*user.name == name).map(|user| user.permissions)
+    }
+
     /// What the user may do in `new`, if that has the same user with the same password.
     pub(super) fn in_others(&self, name: &str, new: &Self) -> Option<Permissions> {
         let old = self.users.iter().rfind(|user| &*user.name == name)?;
         let new = new.users.iter().rfind(|user| &*user.name == name)?;
-        let token = |user: &User| user.token.get(..user.token_len).unwrap_or_default().to_vec();
-        bool::from(token(old).ct_eq(&token(new))).then_some(new.permissions)
+        let is_same = match (&old.proof, &new.proof) {
+            (Proof::Token(old, old_length), Proof::Token(new, new_length)) => {
+                old.get(..*old_length) == new.get(..*new_length)
+            }
+            (Proof::Hash(old), Proof::Hash(new)) => old == new,
+            _ => false,
+        };
+        is_same.then_some(new.permissions)
     }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// The name and the password in a token.
+fn read(token: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let at = token.iter().position(|byte| *byte == b':')?;
+    let (name, password) = token.split_at_checked(at)?;
+    Some((STANDARD.decode(name).ok()?, STANDARD.decode(password.get(1..)?).ok()?))
 }
 
 impl fmt::Debug for Users {
@@ -117,17 +192,54 @@ pub fn token(name: &str, password: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connections::clacks::credentials::Password;
+
+    fn owner(users: &Users, token: &str) -> Option<(String, Permissions)> {
+        match users.check(token.as_bytes()) {
+            Checked::Right(name, permissions) => Some((name.to_string(), permissions)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn who_is_known_by_a_hash_and_who_is_not_known_are_compared_alike() {
+        let mut users = Users::default();
+        users.add("plain", "p", Permissions::READ);
+        let wrong = |users: &Users, token: &str| match users.check(token.as_bytes()) {
+            Checked::Wrong(user) => user.map(ToString::to_string),
+            other => panic!("{token}: {other:?}"),
+        };
+        assert_eq!(wrong(&users, &token("plain", "x")).as_deref(), Some("plain"));
+        assert_eq!(wrong(&users, &token("nobody", "x")), None);
+
+        let hash = PasswordHash::of(&Password::new("secret")).unwrap();
+        users.add_hashed("hashed", hash, Permissions::WRITE);
+        assert_eq!(owner(&users, &token("plain", "p")), Some(("plain".to_owned(), Permissions::READ)));
+        let check = |name: &str, password: &str, user: Option<&str>, right: bool| {
+            let Checked::Compare(attempt) = users.check(token(name, password).as_bytes()) else {
+                panic!("{name} is not compared");
+            };
+            assert_eq!((attempt.user.as_deref(), attempt.compare()), (user, right), "{name} {password}");
+        };
+        check("hashed", "secret", Some("hashed"), true);
+        check("hashed", "Secret", Some("hashed"), false);
+        check("nobody", "secret", None, false);
+        check("plain", "secret", None, false);
+        for no_token in ["", "x", "x:y", "=:=", "YWRtaW4="] {
+            assert_eq!(wrong(&users, no_token), None, "{no_token}");
+        }
+    }
 
     #[test]
     fn a_token_names_its_user_and_nothing_else_does() {
         let mut users = Users::default();
-        assert_eq!(users.check(b""), None, "there is nobody");
+        assert_eq!(owner(&users, ""), None, "there is nobody");
         users.add("admin", "adminpass", Permissions::ALL);
         users.add("ro", "a much longer password than the others have", Permissions::READ);
         users.add("", "", Permissions::NONE);
         assert_eq!(token("admin", "adminpass"), "YWRtaW4=:YWRtaW5wYXNz");
         let check = |token: &str, expected| {
-            assert_eq!(users.check(token.as_bytes()).map(|(name, _)| &**name), expected, "{token}");
+            assert_eq!(owner(&users, token).map(|(name, _)| name).as_deref(), expected, "{token}");
         };
         check("YWRtaW4=:YWRtaW5wYXNz", Some("admin"));
         check(&token("ro", "a much longer password than the others have"), Some("ro"));
@@ -144,7 +256,7 @@ mod tests {
         let mut users = Users::default();
         users.add("a", "b", Permissions::ALL);
         users.add("a", "b", Permissions::READ);
-        assert_eq!(users.check(token("a", "b").as_bytes()), Some((&"a".into(), Permissions::READ)));
+        assert_eq!(owner(&users, &token("a", "b")), Some(("a".to_owned(), Permissions::READ)));
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn the_configuration_of_the_recorded_cases_is_read() {
         ("mguser", "mgpass", false, false, true),
     ] {
         let (name, password) = (name.into(), Password::new(password));
-        wanted.users.push(User { name, password, read, write, manage });
+        wanted.users.push(User { name, password, password_hash: None, read, write, manage });
     }
     assert_eq!(flawless(text), wanted);
 }
@@ -95,7 +95,7 @@ fn the_section_of_a_host_replaces_whole_settings() {
     ];
     let user = |name: &str, password, read, write, manage| {
         let (name, password) = (name.into(), Password::new(password));
-        User { name, password, read, write, manage }
+        User { name, password, password_hash: None, read, write, manage }
     };
     wanted.users = vec![
         user("dashboard", "dash-secret", true, false, false),

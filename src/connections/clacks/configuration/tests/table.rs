@@ -3,6 +3,7 @@ use std::path::Path;
 use super::super::Configuration;
 use super::super::settings::Kind;
 use super::{BASE, all_settings, parse, surroundings};
+use crate::connections::clacks::credentials::{Password, PasswordHash};
 
 #[test]
 fn every_setting_is_read_and_has_the_default_that_the_table_says() {
@@ -16,6 +17,8 @@ fn every_setting_is_read_and_has_the_default_that_the_table_says() {
         match path {
             "username" => "<password>p</password><socket>s</socket>{}",
             "password" => "<username>u</username><socket>s</socket>{}",
+            "passwordhash" => "<username>u</username><socket>s</socket>{}",
+            "user/passwordhash" => "BASE<user><username>u</username>{}</user>",
             "ip" => {
                 "<username>u</username><password>p</password><ip>::1</ip>{}<port>1</port>\
                  <ssl><cert>c</cert><key>k</key></ssl>"
@@ -42,6 +45,14 @@ fn every_setting_is_read_and_has_the_default_that_the_table_says() {
         parse(&text).unwrap_or_else(|problems| panic!("{text}\n{problems}")).configuration
     };
     for (path, setting) in all_settings() {
+        // Without it there must be a password, which it can't stand beside.
+        if setting.name == "passwordhash" {
+            let hash = |name| PasswordHash::of(&Password::new(name)).unwrap();
+            let (one, other) = (hash("one"), hash("other"));
+            let (one, other) = (read(&path, Some(one.expose())), read(&path, Some(other.expose())));
+            assert_ne!(one, other, "{path} has no effect");
+            continue;
+        }
         let sample = match &setting.kind {
             Kind::Group(_) | Kind::Hosts => continue,
             Kind::Ignored => {
