@@ -69,8 +69,7 @@ impl Counting {
                 .unwrap();
             give.send((listening.address(), communicator.remote().unwrap())).unwrap();
             communicator.run().unwrap();
-            let count = service.borrow().state.0;
-            count
+            service.borrow().state.0
         });
         let (address, remote) = take.recv().unwrap();
         Self { address, remote, thread: Some(thread) }

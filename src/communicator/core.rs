@@ -20,6 +20,7 @@ use super::timers::{Handle, Timers};
 use slab::Slab;
 use std::any::Any;
 use std::io;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// `D` is what a connection does (transport, codec, handler), `F` what a timer calls.
@@ -71,8 +72,8 @@ enum Due<F> {
 struct Call<F> {
     /// Away while it runs.
     call: Option<F>,
-    /// Start and period, for a timer that repeats.
-    grid: Option<(u64, u64)>,
+    /// For a timer that repeats.
+    period: Option<NonZeroU64>,
     priority: u8,
 }
 

@@ -6,11 +6,9 @@ use crate::communicator::error::Closed;
 use crate::communicator::key::{Key, TimerId};
 use crate::communicator::settings::Timeout;
 use crate::communicator::slot::{Limit, Phase, Ready};
-use crate::communicator::timers::Handle;
+use crate::communicator::timers::{Handle, NEVER};
 use std::mem::take;
-
-/// A timer that has fired and waits for its call.
-const NEVER: u64 = u64::MAX;
+use std::num::NonZeroU64;
 
 impl<D, F> Core<D, F> {
     /// Sees to it that the connection's timer fires no later than the first of its time limits.
@@ -123,7 +121,7 @@ impl<D, F> Core<D, F> {
     pub(crate) fn expire(&mut self, now: u64) {
         self.now = now;
         self.turns += 1;
-        while let Some(handle) = self.timers.due(now) {
+        while let Some((handle, at)) = self.timers.due(now) {
             match self.timers.get_mut(handle) {
                 Some(&mut Due::Guard(key)) => {
                     self.timers.remove(handle);
@@ -137,7 +135,7 @@ impl<D, F> Core<D, F> {
                     }
                 }
                 Some(Due::Call(call)) => {
-                    let next = call.grid.map_or(NEVER, |(start, period)| next_on_grid(start, period, now));
+                    let next = call.period.map_or(NEVER, |period| next_on_grid(at, period.get(), now));
                     self.timers.set(handle, next);
                     self.ready.push(Who::Timer(TimerId {
                         index: handle.index,
@@ -152,7 +150,7 @@ impl<D, F> Core<D, F> {
 
     /// Everything that is due by the wall clock becomes ready. The clock may have jumped either way.
     pub(crate) fn expire_dates(&mut self, wall: u64) {
-        while let Some(handle) = self.dates.due(wall.min(NEVER - 1)) {
+        while let Some((handle, _)) = self.dates.due(wall.min(NEVER - 1)) {
             self.dates.set(handle, NEVER);
             self.ready.push(Who::Timer(TimerId {
                 index: handle.index,
@@ -162,26 +160,26 @@ impl<D, F> Core<D, F> {
         }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.timers.next_deadline().filter(|&at| at != NEVER)
+    pub(crate) fn next_deadline(&mut self) -> Option<u64> {
+        self.timers.next_deadline()
     }
 
-    pub(crate) fn next_date(&self) -> Option<u64> {
-        self.dates.next_deadline().filter(|&at| at != NEVER)
+    pub(crate) fn next_date(&mut self) -> Option<u64> {
+        self.dates.next_deadline()
     }
 
     /// A timer that calls `call` at `at`, and then each `period` on the same grid.
     pub(crate) fn add_timer(&mut self, at: u64, period: Option<u64>, call: F) -> TimerId {
         self.calls += 1;
-        let grid = period.map(|period| (at, period.max(1)));
-        let call = Call { call: Some(call), grid, priority: DEFAULT_PRIORITY };
+        let period = period.map(|period| NonZeroU64::new(period).unwrap_or(NonZeroU64::MIN));
+        let call = Call { call: Some(call), period, priority: DEFAULT_PRIORITY };
         let handle = self.timers.insert(at.min(NEVER - 1), Due::Call(call));
         TimerId { index: handle.index, generation: handle.generation, wall: false }
     }
 
     pub(crate) fn add_date(&mut self, wall: u64, call: F) -> TimerId {
         self.calls += 1;
-        let call = Call { call: Some(call), grid: None, priority: DEFAULT_PRIORITY };
+        let call = Call { call: Some(call), period: None, priority: DEFAULT_PRIORITY };
         let handle = self.dates.insert(wall.min(NEVER - 1), Due::Call(call));
         TimerId { index: handle.index, generation: handle.generation, wall: true }
     }
@@ -214,7 +212,7 @@ impl<D, F> Core<D, F> {
     #[must_use]
     pub(crate) fn end_timer(&mut self, id: TimerId, call: F) -> Option<F> {
         match self.call(id) {
-            Some(timer) if timer.grid.is_some() => {
+            Some(timer) if timer.period.is_some() => {
                 timer.call = Some(call);
                 None
             }
@@ -265,7 +263,7 @@ impl<D, F> Core<D, F> {
     }
 }
 
-/// The first point after `now` on the grid through `start`: what was missed is skipped.
+/// The first point after `now` on the grid of `period` through `start`: what was missed is skipped.
 fn next_on_grid(start: u64, period: u64, now: u64) -> u64 {
     let steps = now.saturating_sub(start) / period + 1;
     steps.checked_mul(period).and_then(|ahead| start.checked_add(ahead)).unwrap_or(NEVER)

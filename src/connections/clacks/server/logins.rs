@@ -19,14 +19,13 @@ impl Server {
     /// Hands logins to the thread, which is started with the first of them.
     pub(super) fn compare(&self, communicator: &Communicator, jobs: Vec<Job>) {
         for job in jobs {
-            let (client, failed) = (job.0, |why: &dyn std::fmt::Display| {
-                log::error!("a login can't be looked at: {why}");
-            });
+            let client = job.0;
             let sent = match self.login_thread(communicator) {
-                Ok(to_thread) => to_thread.send(job).map_err(|error| failed(&error)),
-                Err(error) => Err(failed(&error)),
+                Ok(to_thread) => to_thread.send(job).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
             };
-            if sent.is_err() {
+            if let Err(why) = sent {
+                log::error!("a login can't be looked at: {why}");
                 let id = self.0.borrow().state.key_of(client);
                 if let Some(id) = id {
                     communicator.close(id);
