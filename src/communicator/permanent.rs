@@ -117,6 +117,8 @@ pub(crate) struct Permanent {
     pub(crate) greeting: OutQueue,
     /// Nothing but the greeting leaves.
     pub(crate) holding: bool,
+    /// It was called for that its queue is low, and the handler does not know it yet.
+    pub(crate) owes_drained: bool,
     /// Items that were never sent.
     pub(crate) dropped: u64,
 }
@@ -139,6 +141,7 @@ impl Permanent {
             arrived: None,
             greeting: OutQueue::default(),
             holding: false,
+            owes_drained: false,
             dropped: 0,
         }
     }

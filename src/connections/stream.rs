@@ -350,6 +350,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         }
         if left.has(Ready::DRAINED) && cx.core(|core| core.may_call(turn.key)) {
             left = left.without(Ready::DRAINED);
+            cx.core(|core| core.tells_drained(turn.key));
             self.call(|handler| handler.drained(cx))?;
         }
         if due.is_empty() {

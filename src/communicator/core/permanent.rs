@@ -34,7 +34,7 @@ impl<D, F> Core<D, F> {
         permanent.was_open = slot.phase == Phase::Open;
         slot.phase = Phase::Waiting;
         slot.end = Some(why);
-        slot.pressed |= slot.ready.has(Ready::DRAINED);
+        permanent.owes_drained |= slot.ready.has(Ready::DRAINED);
         slot.ready = slot.ready.only(Ready::AWAY);
         self.interrupted |= running;
         self.make_ready(key, Ready::LOST);
@@ -55,6 +55,7 @@ impl<D, F> Core<D, F> {
         slot.ready = slot.ready.only(Ready::AWAY);
         (slot.blocked, slot.stuck, slot.hung_up, slot.finished) = (false, false, false, false);
         slot.unread = 0;
+        slot.pressed |= take(&mut permanent.owes_drained);
         waste.extend(slot.write_error.take().map(|error| Box::new(error) as Box<dyn Any>));
         waste.extend(permanent.arrived.take());
         permanent.greeting.clear(spares);
@@ -66,9 +67,18 @@ impl<D, F> Core<D, F> {
         permanent.dropped += slot.out.drop_unkept(spares) as u64;
         permanent.retry_at = permanent.backoff.ended(now).filter(|_| !permanent.last);
         let lost = Lost { why, established: permanent.was_open, last: permanent.retry_at.is_none() };
+        // The limit for connecting must not wake a loop that waits.
+        self.unguard(key);
         self.guard(key);
         self.make_ready(key, Ready::default()); // its own timers
         Some(lost)
+    }
+
+    /// The handler is about to hear that the queue is low.
+    pub(crate) fn tells_drained(&mut self, key: Key) {
+        if let Some(permanent) = self.any(key).and_then(|slot| slot.permanent.as_mut()) {
+            permanent.owes_drained = false;
+        }
     }
 
     /// It is time for an attempt: how many have failed since it was established last, and the attempt's name.

@@ -66,6 +66,9 @@ impl<D, F> Core<D, F> {
         }
         let driver = slot.driver.take()?;
         slot.ready = slot.ready.without(ready);
+        if let Some(permanent) = &mut slot.permanent {
+            permanent.owes_drained |= ready.has(Ready::DRAINED);
+        }
         let mut told = ready;
         if slot.hung_up {
             told.add(Ready::HANGUP);

@@ -171,6 +171,7 @@ impl World {
         }
         if left.has(Ready::DRAINED) && self.core.may_call(key) {
             left = left.without(Ready::DRAINED);
+            self.core.tells_drained(key);
             // It may have been full again, and low again, earlier in this call.
             let again = self.core.slot(key).is_some_and(|slot| slot.ready.has(Ready::DRAINED));
             assert!(replace(&mut self.peers[id].drained, again), "{key} was never full");
