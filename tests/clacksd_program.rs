@@ -792,3 +792,28 @@ fn nobody_needs_to_read_what_it_says() {
     logged_in(&socket, "u", "p").send(b"OVERHEAD S 0.01\r\n").unwrap();
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_debug_file_tells_of_each_client() {
+    let folder = temporary();
+    let text = LEAST.replace("</clacks>", "<debugfile>state</debugfile></clacks>");
+    fs::write(folder.path().join("c.xml"), text).unwrap();
+    let server = Program::start(&mut clacksd(folder.path(), &["c.xml"]));
+    listening(&server, Path::new("here.sock"));
+    let file = folder.path().join("state");
+    let deadline = Instant::now() + DEADLINE;
+    let read = || fs::read_to_string(&file).unwrap_or_default();
+    // The first one is written at once, the next with the client some seconds later.
+    while !read().contains("\nclients=0\n") {
+        assert!(Instant::now() < deadline, "{:?}", read());
+        std::thread::yield_now();
+    }
+    let mut client = logged_in(&folder.path().join("here.sock"), "u", "p");
+    client.send(b"CLACKS me\r\n").unwrap();
+    while !read().contains("\nCLIENTINFO=me\n") {
+        assert!(Instant::now() < deadline, "{:?}", read());
+        client.is_silent_for(Duration::from_millis(100)).unwrap();
+    }
+    let told = read();
+    assert!(told.contains("\n[unixdomainsocket:") && told.contains("\nUSER=u\n"), "{told}");
+}

@@ -2,6 +2,7 @@
 #![cfg(feature = "clacks")]
 
 mod commands;
+mod counters;
 mod limits;
 mod logins;
 mod monitoring;

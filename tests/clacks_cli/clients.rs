@@ -85,3 +85,17 @@ fn shutdown_stops_the_server() {
     server.join();
     server.run(&["flush"]).failure(3, &format!("clacks: can't connect to {}", server.socket().display()));
 }
+
+#[test]
+fn the_status_is_told_to_people_and_to_programs() {
+    let server = TestServer::start();
+    server.run(&["store", "a", "1"]).success();
+    let status = server.run(&["status"]);
+    let lines: Vec<&str> = status.success().lines().collect();
+    assert!(lines.contains(&"entries=1") && lines.contains(&"stores=1"), "{lines:?}");
+    let status = server.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(status.success()).unwrap();
+    assert_eq!((&status["entries"], &status["logins"]), (&Value::from(1), &Value::from(3)));
+    assert!(status["server"].as_str().is_some_and(|name| !name.is_empty()), "{status}");
+    server.run(&["--user", "reader", "status"]).failure(1, "clacks: ");
+}

@@ -28,6 +28,7 @@ fn the_help_has_all_commands() {
             "clear",
             "monitor",
             "clients",
+            "status",
             "disconnect",
             "flush",
             "ping",

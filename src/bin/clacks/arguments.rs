@@ -103,6 +103,10 @@ pub(crate) enum Command {
     /// tabs: id, host, port, name, bytes to send, bytes received and not processed, whether it is another server, whether it
     /// is a monitor, times of its last PING, of the last PING of a server, and since when it takes no output.
     Clients(Json),
+    /// Print how the server is: what it holds, and what has happened since it was started
+    ///
+    /// A line for each number: its name, `=`, its value.
+    Status(Json),
     /// End the connection of a client
     Disconnect(Cid),
     /// Return when the server has carried out everything that was sent before

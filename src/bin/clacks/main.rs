@@ -53,6 +53,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Clear => cache::clear(&connection),
         Command::Monitor(stream) => monitor::monitor(&stream, &connection),
         Command::Clients(json) => clients::list(&json, &connection),
+        Command::Status(json) => server::status(&json, &connection),
         Command::Disconnect(cid) => clients::disconnect(&cid, &connection),
         Command::Flush => server::flush(&connection),
         Command::Ping(ping) => ping::ping(&ping, &connection),

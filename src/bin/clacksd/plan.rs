@@ -110,15 +110,10 @@ fn check_certificate(loaded: &mut Loaded) {
 /// Says what this version does not do with a configuration that asks for it.
 fn report_missing_parts(loaded: &mut Loaded) {
     let configuration = &loaded.configuration;
-    let (persistence, master, debug) = (
-        configuration.persistence_file.is_some(),
-        configuration.master.is_some(),
-        configuration.debug_file.is_some(),
-    );
+    let (persistence, master) = (configuration.persistence_file.is_some(), configuration.master.is_some());
     for (asked, name, what) in [
         (persistence, "persistancefile", "the cache is not kept by this version when the server ends"),
         (master, "master", "this version does not connect to a master"),
-        (debug, "debugfile", "this version writes no debug file"),
     ] {
         if asked {
             loaded.report(Severity::Warning, name, format!("<{name}> has no effect: {what}"));

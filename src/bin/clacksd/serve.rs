@@ -55,6 +55,9 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
             configuration.max_clients
         );
     }
+    if let Some(path) = &configuration.debug_file {
+        server.write_debug_file(&communicator, path);
+    }
     run_socket_commands(configuration.socket_commands.clone());
     communicator.run().map_err(|error| format!("the event loop failed: {error}"))?;
     log::info!("ended in order");

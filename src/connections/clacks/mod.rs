@@ -23,7 +23,7 @@ pub use protocol::{Command, KeySync, Overhead, Pair, Step};
 pub use server::{Server, ServerLimits};
 pub use server_line::{ServerLine, client_fields};
 pub use state::{
-    Attempt, ClientIndex, Closing, Event, Flow, Now, Output, Peer, Permissions, Settings, State, Traffic,
-    Users, token,
+    Attempt, ClientIndex, Closing, Counters, Event, Flow, Now, Output, Peer, Permissions, Settings, State,
+    Traffic, Users, token,
 };
 pub use store::{Entry, Full, Purged, Retention, Store, Sweep};

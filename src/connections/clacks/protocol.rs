@@ -49,6 +49,8 @@ pub enum Command<'a> {
     Unmonitor,
     /// `CLIENTLIST`
     ClientList,
+    /// `STATUS`: not known to the reference server.
+    Status,
     /// `CLIENTDISCONNECT cid`
     ClientDisconnect(&'a [u8]),
     /// `QUIT`
@@ -166,6 +168,7 @@ impl<'a> Command<'a> {
             b"TIMEOUT" => Self::Timeout,
             b"KEYLIST" => Self::KeyList,
             b"CLIENTLIST" => Self::ClientList,
+            b"STATUS" => Self::Status,
             b"CLEARCACHE" => Self::ClearCache,
             b"MONITOR" => Self::Monitor,
             b"UNMONITOR" => Self::Unmonitor,
@@ -279,6 +282,7 @@ mod tests {
         check("MONITOR", Command::Monitor);
         check("UNMONITOR", Command::Unmonitor);
         check("CLIENTLIST", Command::ClientList);
+        check("STATUS", Command::Status);
         check("CLIENTDISCONNECT a:1:2", Command::ClientDisconnect(b"a:1:2"));
         check("QUIT", Command::Quit);
         check("TIMEOUT", Command::Timeout);

@@ -1,5 +1,6 @@
 //! The server: the protocol's [`State`] on connections of a [`Communicator`].
 
+mod debug_file;
 mod listen;
 mod logins;
 mod reload;
@@ -76,6 +77,8 @@ struct Service {
     /// The times of this turn, and its number.
     now: (Now, u64),
     cleaning: Option<TimerId>,
+    /// For the debug file.
+    dumping: Option<TimerId>,
     /// When a client has asked the server to stop, by the loop's clock, and the timer for it.
     shutdown: Option<(Duration, TimerId)>,
     /// Where passwords are compared with hashes, once there was one.
@@ -92,6 +95,10 @@ struct Side {
     shutdown: Option<Duration>,
     /// Logins for the thread.
     logins: Vec<Job>,
+    /// Connections that never became clients: those that did not finish a TLS handshake.
+    not_established: u64,
+    /// Clients turned away because there were too many.
+    turned_away: u64,
     /// [`LIST_WAITS`], or the limit of the queues if that is lower.
     list_waits: usize,
     /// Clients that are cut off with output waiting, and how much of it.
@@ -116,11 +123,13 @@ impl Server {
             listeners: Vec::new(),
             now: (Now::default(), u64::MAX),
             cleaning: None,
+            dumping: None,
             shutdown: None,
             login_thread: None,
             stopping: false,
             at_end: None,
         })));
+        server.with(communicator, |state, now, _| state.set_started(now));
         server.clean_every(communicator, interval);
         server
     }
@@ -151,7 +160,7 @@ impl Server {
             if let Some(thread) = service.login_thread.take() {
                 communicator.remove(thread.key());
             }
-            let timers = service.cleaning.take().into_iter();
+            let timers = service.cleaning.take().into_iter().chain(service.dumping.take());
             for timer in timers.chain(service.shutdown.take().map(|(_, timer)| timer)) {
                 communicator.cancel(timer);
             }
@@ -325,6 +334,7 @@ impl Handler<ClacksLines> for Session {
             return Ok(());
         }
         if clients >= most {
+            self.server.0.borrow_mut().side.turned_away += 1;
             log::warn!("a client was turned away: there are {clients} already, as many as maxclients allows");
             return self.refuse(b"too_many_clients", cx);
         }
@@ -373,7 +383,13 @@ impl Handler<ClacksLines> for Session {
     }
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
-        let Some(client) = self.client.take() else { return };
+        let Some(client) = self.client.take() else {
+            if matches!(why, Closed::Connect(_) | Closed::TimedOut(Timeout::Connect)) {
+                log::debug!("{}: never became a client: {why}", self.peer);
+                self.server.0.borrow_mut().side.not_established += 1;
+            }
+            return;
+        };
         let key = cx.id().key();
         let unsent = {
             let cut = &mut self.server.0.borrow_mut().side.cut;
@@ -454,6 +470,11 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
     fn compare(&mut self, client: ClientIndex, attempt: Attempt) -> Option<bool> {
         self.side.logins.push((client, attempt));
         None
+    }
+
+    fn status(&self, each: &mut dyn FnMut(&str, &dyn fmt::Display)) {
+        each("not_established", &self.side.not_established);
+        each("turned_away", &self.side.turned_away);
     }
 
     fn shutdown(&mut self, after: Duration) {

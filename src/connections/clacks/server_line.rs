@@ -111,6 +111,7 @@ impl<'a> ServerLine<'a> {
             | Command::Monitor
             | Command::Unmonitor
             | Command::ClientList
+            | Command::Status
             | Command::ClientDisconnect(_) => Self::Unknown(line),
         }
     }

@@ -282,6 +282,20 @@ impl BlockingClient {
         Ok(clients)
     }
 
+    /// How the server is: names and values, as it tells them. The reference server does not.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn status(&mut self) -> Result<Vec<(String, String)>, ClientError> {
+        let mut status = Vec::new();
+        self.request(CommandLine::word("STATUS"), |line| {
+            let Some(line) = line.strip_prefix(b"STATUS ") else { return };
+            let line = text(line);
+            status.extend(line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+        })?;
+        Ok(status)
+    }
+
     /// Disconnects a client.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ impl<K: Copy + Eq> State<K> {
         };
         let stalled = traffic.stalled_since.map(|since| since.saturating_add(stalled_max));
         if stalled.is_some_and(is_past) {
+            self.counters.stalled += 1;
             out.log(&Event::Stalled { cid: &session.cid });
             self.close(slot, Closing::Now, out);
             return None;
@@ -44,6 +45,7 @@ impl<K: Copy + Eq> State<K> {
         let login = session.connected.monotonic.saturating_add(settings.auth_timeout);
         let login = (!self.sessions.has(slot, Role::Member)).then_some(login);
         if login.is_some_and(is_past) {
+            self.counters.login_timeouts += 1;
             out.log(&Event::LoginTimeout { cid: &session.cid });
             self.close(slot, Closing::Flushed, out);
             return None;
@@ -57,6 +59,7 @@ impl<K: Copy + Eq> State<K> {
             None => None,
         };
         if ping.is_some_and(is_past) {
+            self.counters.ping_timeouts += 1;
             out.log(&Event::PingTimeout { cid: &session.cid });
             self.dismiss(slot, b"TIMEOUT", out);
             return None;

@@ -61,6 +61,7 @@ impl<K: Copy + Eq> State<K> {
         if !allowed {
             return self.deny(slot, out);
         }
+        self.counters.carried_out(&command);
 
         match command {
             Command::Set(pair) => self.signal(slot, pair.name, &[line], line, out),
@@ -100,13 +101,20 @@ impl<K: Copy + Eq> State<K> {
             Command::Retrieve(key) => {
                 let to = self.sessions.get(slot).key;
                 let taken = match self.store.retrieve(key, now.unix) {
-                    Some(value) => out.send(to, &[b"RETRIEVED ", key, b"=", value]),
-                    None => out.send(to, &[b"NOTRETRIEVED ", key]),
+                    Some(value) => {
+                        self.counters.hits += 1;
+                        out.send(to, &[b"RETRIEVED ", key, b"=", value])
+                    }
+                    None => {
+                        self.counters.misses += 1;
+                        out.send(to, &[b"NOTRETRIEVED ", key])
+                    }
                 };
                 self.overflow_unless(taken, slot, out);
             }
             Command::KeyList => self.start_list(slot, List::Keys(None), out),
             Command::ClientList => self.start_list(slot, List::Clients(None), out),
+            Command::Status => self.tell_status(slot, now, out),
             Command::Listen(name) => self.listen(slot, name, out),
             Command::Unlisten(name) => self.topics.unlisten(name, slot),
             Command::Flush(id) => self.reply(slot, &[b"FLUSHED ", id], out),
@@ -148,6 +156,7 @@ impl<K: Copy + Eq> State<K> {
     ) {
         if let Some(listeners) = self.topics.listeners(name) {
             let sender = self.sessions.get(slot).key;
+            self.counters.deliveries += listeners.keys().len() as u64;
             out.fan_out(listeners.keys(), Some(sender), delivered, &mut self.refused);
             if !self.refused.is_empty() {
                 let full =
@@ -205,6 +214,7 @@ fn needed(command: &Command<'_>) -> Permissions {
         | Command::Monitor
         | Command::Unmonitor
         | Command::ClientList
+        | Command::Status
         | Command::ClientDisconnect(_) => Permissions::MANAGE,
         Command::KeySync(_) => Permissions::INTERCLACKS,
         Command::Flush(_)

@@ -33,6 +33,7 @@ impl<K: Copy + Eq> State<K> {
     }
 
     pub(super) fn deny(&mut self, slot: usize, out: &mut impl Output<K>) {
+        self.counters.refused += 1;
         self.reply(slot, &[b"OVERHEAD E permission_denied"], out);
     }
 
@@ -60,6 +61,7 @@ impl<K: Copy + Eq> State<K> {
         for slot in slots {
             let session = self.sessions.get(slot);
             if !session.is_closing {
+                self.counters.queues_full += 1;
                 out.log(&Event::QueueFull { cid: &session.cid });
                 self.close(slot, Closing::Now, out);
             }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::output::Output;
-use super::sessions::{ClientIndex, List, Role, Sessions};
+use super::output::{Output, Traffic};
+use super::sessions::{ClientIndex, List, Role, Session, Sessions};
 use super::{Flow, State};
 use crate::connections::clacks::number::{Number, Text};
 
@@ -46,6 +46,21 @@ impl<K: Copy + Eq> State<K> {
                 self.reply(slot, &[end], out);
             }
             Piece::Refused => self.overflow_unless(false, slot, out),
+        }
+    }
+
+    /// Calls with the CID and the fields of each client, and the name of its user.
+    pub(super) fn each_client(
+        &self,
+        out: &impl Output<K>,
+        mut call: impl FnMut(&[u8], &[(&'static str, &[u8])]),
+    ) {
+        for (slot, session) in self.sessions.in_cid_order(None) {
+            fields(&self.sessions, slot, session, out.traffic(session.key), |fields| {
+                let mut all = fields.get(1..).unwrap_or_default().to_vec();
+                all.push(("USER", session.user.as_deref().unwrap_or_default().as_bytes()));
+                call(&session.cid, &all);
+            });
         }
     }
 
@@ -93,37 +108,12 @@ fn clients<K: Copy + Eq>(
             break Piece::Waits;
         }
         let Some((slot, session)) = rest.next() else { break Piece::Done };
-        let traffic = out.traffic(session.key);
-        let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
-        let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
-        let last_ping = if session.ping.is_expected { session.ping.last.unix } else { 0.0 };
-        let last_heard = session.link_heard.map_or(0.0, |heard| heard.unix);
-        let line: [&[u8]; 23] = [
-            b"CLIENT CID=",
-            &session.cid,
-            b";HOST=",
-            session.host.as_bytes(),
-            b";PORT=",
-            &count(session.port),
-            b";CLIENTINFO=",
-            &session.info,
-            b";OUTBUFFER_LENGTH=",
-            &count(traffic.unsent as u64),
-            b";INBUFFER_LENGTH=",
-            &count(traffic.unread as u64),
-            b";INTERCLACKS=",
-            &count(flag(Role::Link)),
-            b";MONITOR=",
-            &count(flag(Role::Monitor)),
-            b";LASTPING=",
-            &time(last_ping),
-            b";LASTINTERCLACKSPING=",
-            &time(last_heard),
-            b";WRITEFAILTIME=",
-            &time(stalled.unwrap_or_default()),
-            b";",
-        ];
-        if !out.send(to, &line) {
+        let sent = fields(sessions, slot, session, out.traffic(session.key), |fields| {
+            let parts = fields.iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value, b";"]);
+            let parts: Vec<&[u8]> = std::iter::once(&b"CLIENT "[..]).chain(parts).collect();
+            out.send(to, &parts)
+        });
+        if !sent {
             break Piece::Refused;
         }
         last = Some(&session.cid);
@@ -133,6 +123,33 @@ fn clients<K: Copy + Eq>(
         *after = Some(last);
     }
     piece
+}
+
+/// What a list tells of a client: names and values, in order.
+fn fields<K: Copy + Eq, R>(
+    sessions: &Sessions<K>,
+    slot: usize,
+    session: &Session<K>,
+    traffic: Traffic,
+    call: impl FnOnce(&[(&'static str, &[u8])]) -> R,
+) -> R {
+    let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
+    let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
+    let last_ping = if session.ping.is_expected { session.ping.last.unix } else { 0.0 };
+    let last_heard = session.link_heard.map_or(0.0, |heard| heard.unix);
+    call(&[
+        ("CID", &session.cid),
+        ("HOST", session.host.as_bytes()),
+        ("PORT", &count(session.port)),
+        ("CLIENTINFO", &session.info),
+        ("OUTBUFFER_LENGTH", &count(traffic.unsent as u64)),
+        ("INBUFFER_LENGTH", &count(traffic.unread as u64)),
+        ("INTERCLACKS", &count(flag(Role::Link))),
+        ("MONITOR", &count(flag(Role::Monitor))),
+        ("LASTPING", &time(last_ping)),
+        ("LASTINTERCLACKSPING", &time(last_heard)),
+        ("WRITEFAILTIME", &time(stalled.unwrap_or_default())),
+    ])
 }
 
 fn count(n: u64) -> Text {

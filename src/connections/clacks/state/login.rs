@@ -89,6 +89,7 @@ impl<K: Copy + Eq> State<K> {
 
     fn welcome(&mut self, slot: usize, user: Arc<str>, permissions: Permissions, out: &mut impl Output<K>) {
         let session = self.sessions.get_mut(slot);
+        self.counters.logins += 1;
         out.log(&Event::LoggedIn { cid: &session.cid, user: &user });
         session.user = Some(user);
         self.sessions.enter(slot, Role::Member);
@@ -99,6 +100,7 @@ impl<K: Copy + Eq> State<K> {
     fn refuse_login(&mut self, slot: usize, user: Option<Arc<str>>, now: Now, out: &mut impl Output<K>) {
         let session = self.sessions.get(slot);
         let failures = self.failures.add(session.peer, now.monotonic);
+        self.counters.logins_failed += 1;
         out.log(&Event::LoginFailed { cid: &session.cid, user: user.as_deref(), failures });
         self.reply(slot, &[b"OVERHEAD F Login failed!"], out);
         self.close(slot, Closing::Flushed, out);

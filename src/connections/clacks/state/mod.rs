@@ -2,6 +2,7 @@
 
 mod check;
 mod commands;
+mod counters;
 mod delivery;
 mod failures;
 mod group;
@@ -18,6 +19,7 @@ mod users;
 
 use std::time::Duration;
 
+pub use counters::Counters;
 pub use output::{Closing, Event, Output, Traffic};
 pub use sessions::{ClientIndex, Peer};
 pub use settings::Settings;
@@ -73,6 +75,9 @@ pub struct State<K> {
     topics: Topics<K>,
     sweep: Sweep,
     failures: Failures,
+    counters: Counters,
+    /// When it was started, on the clock of [`Now::monotonic`].
+    started: Duration,
     /// Positions of those who could not take a line; empty between calls.
     refused: Vec<usize>,
 }
@@ -88,8 +93,15 @@ impl<K: Copy + Eq> State<K> {
             topics: Topics::default(),
             sweep: Sweep::default(),
             failures: Failures::default(),
+            counters: Counters::default(),
+            started: Duration::ZERO,
             refused: Vec::new(),
         }
+    }
+
+    /// Says when the server was started, on the clock of [`Now::monotonic`]; its status tells how long ago that is.
+    pub fn set_started(&mut self, now: Now) {
+        self.started = now.monotonic;
     }
 
     /// The settings.
@@ -125,6 +137,7 @@ impl<K: Copy + Eq> State<K> {
     /// A client is there: it is greeted.
     pub fn connected(&mut self, key: K, peer: Peer, now: Now, out: &mut impl Output<K>) -> ClientIndex {
         let slot = self.sessions.add(key, peer, now);
+        self.counters.connections += 1;
         if !self.sessions.group(Role::Monitor).is_empty() {
             let cid = self.sessions.get(slot).cid.clone();
             self.tell_monitors(&[b"DEBUG CONNECTED=", &cid], out);
@@ -170,6 +183,7 @@ impl<K: Copy + Eq> State<K> {
         if !line.is_empty() {
             let command = Command::parse(line);
             if self.sessions.has(slot, Role::Member) {
+                self.counters.lines += 1;
                 self.execute(slot, line, command, now, out);
             } else {
                 self.before_login(slot, command, now, out);
@@ -189,10 +203,11 @@ impl<K: Copy + Eq> State<K> {
         let group = self.sessions.group(Role::Monitor);
         let mut full = Vec::new();
         let done = self.store.sweep(&mut self.sweep, self.settings.clean_budget, &retention, |key, why| {
-            let word: &[u8] = match why {
-                Purged::Stale => b"CLEANSTALE=",
-                Purged::Deleted => b"CLEANDELETED=",
+            let (word, counter): (&[u8], _) = match why {
+                Purged::Stale => (b"CLEANSTALE=", &mut self.counters.forgotten_stale),
+                Purged::Deleted => (b"CLEANDELETED=", &mut self.counters.forgotten_deleted),
             };
+            *counter += 1;
             out.fan_out(group.keys(), None, &[b"DEBUG SERVERCACHE=", word, key], &mut self.refused);
             full.extend(self.refused.drain(..).filter_map(|at| group.slots().get(at).copied()));
         });

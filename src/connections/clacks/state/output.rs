@@ -45,6 +45,11 @@ pub trait Output<K: Copy + Eq> {
         Some(attempt.compare())
     }
 
+    /// What else is to be known of the server, in numbers: for its status.
+    fn status(&self, each: &mut dyn FnMut(&str, &dyn fmt::Display)) {
+        let _ = each;
+    }
+
     /// The server is to stop in that time.
     fn shutdown(&mut self, after: Duration);
 

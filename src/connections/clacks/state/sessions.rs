@@ -1,6 +1,7 @@
 //! The clients, and the groups that some of them belong to.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -29,6 +30,16 @@ pub enum Peer {
     UnixUser(u32),
     /// TCP.
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix => f.write_str("unixdomainsocket"),
+            Self::UnixUser(uid) => write!(f, "unixdomainsocket of user {uid}"),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
 }
 
 /// A client.
