@@ -73,8 +73,8 @@ pub use communicator::{
 pub use connections::{
     Accept, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex, Escalation, Fd,
     Fifo, FifoReader, FifoWriter, Finished, FromThread, Incoming, Inherited, Listening, Notify, Panicked,
-    Process, Seen, Signal, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind,
-    UnixBound, Watch, WatchEvent, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Process, Received, Seen, Sender, Signal, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix,
+    Transport, UnixBind, UnixBound, Watch, WatchEvent, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -203,6 +203,86 @@ fn what_cannot_be_caught_is_an_error_that_names_it() {
 }
 
 #[test]
+fn the_sender_is_told() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let user = nix::unistd::getuid().as_raw();
+    let told = log.clone();
+    communicator
+        .signals_from([of(Raise::SIGTTIN), of(Raise::SIGTTOU), Signal::CHLD], move |received, _| {
+            told.say(received.to_string());
+        })
+        .unwrap();
+    // The process itself, from a thread that ran before and knows nothing of it.
+    raise(Raise::SIGTTIN).unwrap();
+    settle(&communicator);
+    assert_log(&log, &[&format!("SIGTTIN from process {} of user {user}", std::process::id())]);
+    // Another process; its end tells of itself.
+    let script = format!("kill -TTOU {}; exit 3", std::process::id());
+    let mut child = std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let from = |signal: &str| format!("{signal} from process {} of user {user}", child.id());
+    until(&communicator, || log.len() == 2);
+    let mut found = log.take();
+    found.sort();
+    assert_eq!(found, [from("SIGCHLD"), from("SIGTTOU")]);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn what_nobody_has_sent_has_no_sender() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let told = log.clone();
+    communicator
+        .signals_from([of(Raise::SIGPIPE)], move |received, _| told.say(format!("{:?}", received.sender)))
+        .unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // The kernel says of this one that the process has sent it to itself: it has written.
+    std::io::Write::write(&mut writer, b"x").unwrap_err();
+    settle(&communicator);
+    let own = format!("Some(Sender {{ pid: Some({}), uid: {} }})", std::process::id(), nix::unistd::getuid());
+    assert_log(&log, &[&own]);
+    // A timer of the kernel.
+    let alarmed = log.clone();
+    communicator
+        .signals_from([of(Raise::SIGSYS)], move |received, _| alarmed.say(format!("{:?}", received.sender)))
+        .unwrap();
+    let mut timer = nix::sys::timer::Timer::new(
+        nix::time::ClockId::CLOCK_MONOTONIC,
+        nix::sys::signal::SigEvent::new(nix::sys::signal::SigevNotify::SigevSignal {
+            signal: Raise::SIGSYS,
+            si_value: 0,
+        }),
+    )
+    .unwrap();
+    let once = nix::sys::timer::Expiration::OneShot(Duration::from_millis(1).into());
+    timer.set(once, nix::sys::timer::TimerSetTimeFlags::empty()).unwrap();
+    until(&communicator, || log.len() > 0);
+    assert_log(&log, &["None"]);
+}
+
+#[test]
+fn up_to_five_of_one_are_told_one_by_one_and_at_least_one_of_each() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let told = log.clone();
+    communicator
+        .signals_from([of(Raise::SIGXFSZ), of(Raise::SIGTRAP)], move |received, _| {
+            told.say(received.signal.to_string());
+        })
+        .unwrap();
+    for _ in 0..5 {
+        raise(Raise::SIGXFSZ).unwrap();
+    }
+    settle(&communicator);
+    assert_log(&log, &["SIGXFSZ"; 5]);
+    for _ in 0..100 {
+        raise(Raise::SIGXFSZ).unwrap();
+        raise(Raise::SIGTRAP).unwrap();
+    }
+    settle(&communicator);
+    assert_eq!((log.count("SIGXFSZ"), log.count("SIGTRAP")), (5, 5));
+}
+
+#[test]
 fn signals_have_names() {
     for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::CHLD, "SIGCHLD"), (Signal(77), "signal 77")] {
         assert_eq!(signal.to_string(), name);

@@ -34,7 +34,7 @@ pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listener::{Accept, Incoming};
 pub use pipe::{Duplex, pipe, pipe_pair};
 pub use process::{Change, Escalation, Finished, Process};
-pub use signals::Signal;
+pub use signals::{Received, Sender, Signal};
 pub use systemd::{Inherited, Notify};
 pub use tcp::{Listening, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};

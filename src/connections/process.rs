@@ -2,14 +2,14 @@
 //!
 //! Only the processes that were handed over are waited for; children that other code has started are never reaped.
 
-use super::signals::Signal;
+use super::signals::{Caught, Signal};
 use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, Turn, Written};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::wait::{Id as WaitFor, WaitPidFlag, WaitStatus, waitid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
-use signal_hook_mio::v1_0::Signals;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -69,7 +69,7 @@ impl Communicator {
             return Err(error);
         }
         if driver.plan.changes.is_some() {
-            match Signals::new([signal_hook::consts::SIGCHLD]) {
+            match Caught::new([signal_hook::consts::SIGCHLD], SignalOnly::default()) {
                 Ok(signals) => driver.watched.signals = Some(signals),
                 Err(error) => {
                     driver.release();
@@ -319,7 +319,7 @@ fn reap_left() {
 /// What the poll watches: the end of each process, and `CHLD` if stops are to be told.
 struct Watched {
     state: Rc<RefCell<State>>,
-    signals: Option<Signals>,
+    signals: Option<Caught>,
 }
 
 impl Watched {
@@ -327,7 +327,7 @@ impl Watched {
         for descriptor in self.state.borrow().running.iter().filter_map(|one| one.descriptor.as_ref()) {
             call(&mut SourceFd(&descriptor.as_raw_fd()))?;
         }
-        self.signals.as_mut().map_or(Ok(()), |signals| call(signals))
+        self.signals.as_mut().map_or(Ok(()), |signals| call(signals.source()))
     }
 }
 

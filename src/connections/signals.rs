@@ -1,11 +1,15 @@
 //! Signals of the system as events.
 
-use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, Turn, Written};
+use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, Spent, Turn, Written};
 use mio::event::Source;
+use mio::net::UnixStream;
 use signal_hook::consts;
-use signal_hook_mio::v1_0::Signals;
+use signal_hook::iterator::backend::{Pending, SignalDelivery};
+use signal_hook::iterator::exfiltrator::{Exfiltrator, SignalOnly, WithOrigin};
+use signal_hook::low_level::siginfo::Origin;
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 
 /// The largest number of a signal, on Linux.
 const LAST: i32 = 64;
@@ -51,9 +55,56 @@ impl fmt::Display for Signal {
     }
 }
 
+/// A signal that has come, and from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// Who has sent it, by `kill` and the like; for [`Signal::CHLD`] the child that has changed. `None` if nobody did: the
+    /// terminal (Ctrl-C), a timer, the kernel itself.
+    pub sender: Option<Sender>,
+}
+
+/// Who has sent a signal, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The process; `None` for one that has no number here because it lives in another namespace. It may have ended, and its
+    /// number be another's.
+    pub pid: Option<NonZero<u32>>,
+    /// The real user of the process.
+    pub uid: u32,
+}
+
+/// As in `SIGHUP from process 17 of user 1000`.
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.signal)?;
+        match self.sender {
+            Some(Sender { pid: Some(pid), uid }) => write!(f, " from process {pid} of user {uid}"),
+            Some(Sender { pid: None, uid }) => write!(f, " from a process elsewhere of user {uid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Origin> for Received {
+    fn from(origin: Origin) -> Self {
+        let sender = origin.process.map(|process| Sender {
+            pid: u32::try_from(process.pid).ok().and_then(NonZero::new),
+            uid: process.uid,
+        });
+        Self { signal: Signal(origin.signal), sender }
+    }
+}
+
+// A signal is caught by a handler that is installed in the whole process, not by a descriptor of the kernel (signalfd): for that
+// the signal has to be blocked in every thread, those that run already included, and in every program that is started, which
+// inherits the mask.
 impl Communicator {
-    /// Calls `call` in the loop for each of `signals` that comes. Several of the same may count as one, as the system
-    /// has it. More than one connection, in one or many communicators, may wait for the same signal: each gets it.
+    /// Calls `call` in the loop for each of `signals` that comes, whichever thread it has hit. Several of the same may count as
+    /// one, as the system has it. More than one connection, in one or many communicators, may wait for the same signal: each
+    /// gets it.
     ///
     /// The signals lose their default effect for good, also after the connection is removed.
     ///
@@ -63,7 +114,48 @@ impl Communicator {
     pub fn signals(
         &self,
         signals: impl IntoIterator<Item = Signal>,
-        call: impl FnMut(Signal, &Communicator) + 'static,
+        mut call: impl FnMut(Signal, &Communicator) + 'static,
+    ) -> io::Result<Key> {
+        self.add_signals(signals, SignalOnly::default(), move |signal, communicator| {
+            call(Signal(signal), communicator);
+        })
+    }
+
+    /// As [`signals`](Self::signals), and says who has sent each. Up to five of one signal are told one by one; of what comes while
+    /// so many wait, nothing more is said.
+    ///
+    /// # Errors
+    /// As [`signals`](Self::signals).
+    ///
+    /// ```
+    /// use eventdispatcher::{Communicator, Signal};
+    ///
+    /// let communicator = Communicator::new()?;
+    /// communicator.signals_from([Signal::USR1, Signal::HUP], |received, communicator| {
+    ///     assert_eq!(received.signal, Signal::HUP);
+    ///     let pid = received.sender.and_then(|sender| sender.pid);
+    ///     assert_eq!(pid.map(|pid| pid.get()), Some(std::process::id()));
+    ///     communicator.close_all();
+    /// })?;
+    /// nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP)?;
+    /// communicator.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn signals_from(
+        &self,
+        signals: impl IntoIterator<Item = Signal>,
+        mut call: impl FnMut(Received, &Communicator) + 'static,
+    ) -> io::Result<Key> {
+        self.add_signals(signals, WithOrigin::default(), move |origin, communicator| {
+            call(Received::from(origin), communicator);
+        })
+    }
+
+    fn add_signals<E: Exfiltrator>(
+        &self,
+        signals: impl IntoIterator<Item = Signal>,
+        tells: E,
+        call: impl FnMut(E::Output, &Communicator) + 'static,
     ) -> io::Result<Key> {
         let signals: Vec<i32> = signals.into_iter().map(|signal| signal.0).collect();
         let can_be_caught = |signal: &i32| (1..=LAST).contains(signal) && !consts::FORBIDDEN.contains(signal);
@@ -71,26 +163,47 @@ impl Communicator {
             let text = format!("{} can't be caught", Signal(forbidden));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let source = Signals::new(signals)?;
+        let source = Caught::new(signals, tells)?;
         self.add("signals", true, Box::new(OnSignal { source: Some(source), call: Some(call) }))
     }
 }
 
-struct OnSignal<F> {
-    source: Option<Signals>,
+/// Signals that are caught, and what the poll watches for them.
+pub(super) struct Caught<E: Exfiltrator = SignalOnly>(SignalDelivery<UnixStream, E>);
+
+impl<E: Exfiltrator> Caught<E> {
+    pub(super) fn new(signals: impl IntoIterator<Item = i32>, tells: E) -> io::Result<Self> {
+        let (wakes, woken) = UnixStream::pair()?;
+        Ok(Self(SignalDelivery::with_pipe(wakes, woken, tells, signals)?))
+    }
+
+    /// What has come since the last time.
+    pub(super) fn pending(&mut self) -> Pending<E> {
+        self.0.pending()
+    }
+
+    pub(super) fn source(&mut self) -> &mut dyn Source {
+        self.0.get_read_mut()
+    }
+}
+
+struct OnSignal<E: Exfiltrator, F> {
+    source: Option<Caught<E>>,
     call: Option<F>,
 }
 
-impl<F: FnMut(Signal, &Communicator) + 'static> Driver for OnSignal<F> {
+impl<E: Exfiltrator, F: FnMut(E::Output, &Communicator) + 'static> Driver for OnSignal<E, F> {
     fn source(&mut self) -> Option<&mut dyn Source> {
-        self.source.as_mut().map(|source| source as &mut dyn Source)
+        self.source.as_mut().map(Caught::source)
     }
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
         let (Some(source), Some(call)) = (&mut self.source, &mut self.call) else { return Outcome::Wait };
+        let mut spent = Spent::nothing(&turn.settings);
         for signal in source.pending() {
-            call(Signal(signal), turn.communicator);
-            if !turn.communicator.is_enabled(turn.key) {
+            call(signal, turn.communicator);
+            spent.callback();
+            if !turn.communicator.is_enabled(turn.key) || spent.all() {
                 return Outcome::Again;
             }
         }
