@@ -71,10 +71,11 @@ pub use communicator::{
     Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
-    Accept, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex, Escalation, Fd,
-    Fifo, FifoReader, FifoWriter, Finished, FromThread, Incoming, Inherited, Listening, Notify, Panicked,
-    Process, Received, Seen, Sender, Signal, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix,
-    Transport, UnixBind, UnixBound, Watch, WatchEvent, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex,
+    Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Incoming, Inherited, Listening,
+    Notify, Panicked, Process, Received, Seen, Sender, Signal, ThreadEnd, ToFifo, ToTcp, ToThread,
+    ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When, pipe, pipe_pair,
+    tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -532,11 +532,7 @@ impl Communicator {
     /// # Errors
     /// When the system gives no timer that follows the clock.
     pub fn at(&self, date: SystemTime, call: impl FnOnce(&Communicator) + 'static) -> io::Result<TimerId> {
-        let mut wall = self.0.wall.borrow_mut();
-        if wall.is_none() {
-            *wall = Some(WallClock::new(&self.0.registry, WALL)?);
-        }
-        drop(wall);
+        self.need_wall_clock()?;
         let mut call = Some(call);
         let call = Box::new(move |communicator: &Communicator| {
             if let Some(call) = call.take() {
@@ -556,6 +552,30 @@ impl Communicator {
     pub fn timer(&self, key: impl Into<Key>, after: Duration, tag: u64) -> Option<TimerId> {
         let at = self.clock().saturating_add(nanos(after));
         self.core(|core| core.add_tagged(key.into(), at, tag))
+    }
+
+    /// As [`timer`](Self::timer), but when the wall clock shows `date` or later, as [`at`](Self::at) does.
+    ///
+    /// # Errors
+    /// When the system gives no timer that follows the clock.
+    pub fn timer_at(&self, key: impl Into<Key>, date: SystemTime, tag: u64) -> io::Result<Option<TimerId>> {
+        self.need_wall_clock()?;
+        let timer = self.core(|core| core.add_tagged_date(key.into(), wall_clock::nanos(date), tag));
+        match (self.arm_wall_clock(), timer) {
+            (Err(error), Some(timer)) => {
+                self.cancel(timer);
+                Err(error)
+            }
+            (armed, timer) => armed.map(|()| timer),
+        }
+    }
+
+    fn need_wall_clock(&self) -> io::Result<()> {
+        let mut wall = self.0.wall.borrow_mut();
+        if wall.is_none() {
+            *wall = Some(WallClock::new(&self.0.registry, WALL)?);
+        }
+        Ok(())
     }
 
     /// Cancels a timer, its own one included. It is not called any more, even if it is due in this very turn.

@@ -1,5 +1,6 @@
 //! Kinds of connections: one file each. How one is added is a method of [`Communicator`](crate::Communicator).
 
+mod alarm;
 mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
@@ -26,6 +27,7 @@ mod watch;
 #[cfg(test)]
 mod wire;
 
+pub use alarm::{Alarm, When};
 pub use blocking::{Blocking, BlockingError};
 pub use command::Command;
 pub use connect::{Attempt, Connect, ToFifo, ToTcp, ToUnix};

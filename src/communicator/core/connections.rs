@@ -56,7 +56,7 @@ impl<D, F> Core<D, F> {
         let driver = slot.driver.take();
         let (guard, timers, parent) = (slot.guard.take(), take(&mut slot.timers), slot.parent);
         for handle in guard.map(|guard| guard.0).into_iter().chain(timers) {
-            self.timers.remove(handle);
+            self.remove_timer(handle);
         }
         self.waste.extend(upgrade.map(|upgrade| upgrade.layer).into_iter().chain(arrived));
         self.live -= 1;
@@ -121,7 +121,7 @@ impl<D, F> Core<D, F> {
         slot.due.clear();
         slot.ready = slot.ready.without(Ready::LATER);
         for handle in timers {
-            self.timers.remove(handle);
+            self.remove_timer(handle);
         }
         if blocked {
             // The other side may wait until it has got rid of what nobody has read.

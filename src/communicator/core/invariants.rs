@@ -141,7 +141,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
             );
         }
         for (n, &handle) in slot.timers.iter().enumerate() {
-            let found = self.timers.get(handle);
+            let found = self.timers.get(handle).or_else(|| self.dates.get(handle));
             assert!(matches!(found, Some((_, Due::Tagged(of, _))) if *of == key), "{key}: {found:?}");
             assert!(!slot.timers[..n].contains(&handle), "{key}: a timer twice: {slot:?}");
         }

@@ -97,11 +97,12 @@ impl<D, F> Core<D, F> {
 
     /// The tag of a connection's own timer that is over, unless it was cancelled.
     pub(crate) fn take_timer(&mut self, key: Key, timer: Handle) -> Option<u64> {
-        let &mut Due::Tagged(of, tag) = self.timers.get_mut(timer)? else { return None };
+        let due = self.timers.get_mut(timer).or_else(|| self.dates.get_mut(timer))?;
+        let &mut Due::Tagged(of, tag) = due else { return None };
         if of != key {
             return None;
         }
-        self.timers.remove(timer);
+        self.remove_timer(timer);
         if let Some(slot) = self.any(key) {
             slot.timers.retain(|other| *other != timer);
         }
@@ -129,10 +130,7 @@ impl<D, F> Core<D, F> {
                 }
                 Some(&mut Due::Tagged(key, _)) => {
                     self.timers.set(handle, NEVER); // it can be cancelled until it is handed over
-                    if let Some(slot) = self.open(key) {
-                        slot.due.push(handle);
-                        self.make_ready(key, Ready::TIMERS);
-                    }
+                    self.make_due(key, handle);
                 }
                 Some(Due::Call(call)) => {
                     let next = call.period.map_or(NEVER, |period| next_on_grid(at, period.get(), now));
@@ -152,11 +150,29 @@ impl<D, F> Core<D, F> {
     pub(crate) fn expire_dates(&mut self, wall: u64) {
         while let Some((handle, _)) = self.dates.due(wall.min(NEVER - 1)) {
             self.dates.set(handle, NEVER);
-            self.ready.push(Who::Timer(TimerId {
-                index: handle.index,
-                generation: handle.generation,
-                wall: true,
-            }));
+            match self.dates.get_mut(handle) {
+                Some(&mut Due::Tagged(key, _)) => self.make_due(key, handle),
+                _ => self.ready.push(Who::Timer(TimerId {
+                    index: handle.index,
+                    generation: handle.generation,
+                    wall: true,
+                })),
+            }
+        }
+    }
+
+    /// A connection's own timer is over.
+    fn make_due(&mut self, key: Key, timer: Handle) {
+        if let Some(slot) = self.open(key) {
+            slot.due.push(timer);
+            self.make_ready(key, Ready::TIMERS);
+        }
+    }
+
+    /// Removes a timer of either clock that calls nothing by itself.
+    pub(super) fn remove_timer(&mut self, timer: Handle) {
+        if self.timers.remove(timer).is_none() {
+            self.dates.remove(timer);
         }
     }
 
@@ -186,12 +202,28 @@ impl<D, F> Core<D, F> {
 
     /// A timer of a connection: its handler gets the tag.
     pub(crate) fn add_tagged(&mut self, key: Key, at: u64, tag: u64) -> Option<TimerId> {
+        self.add_own(key, at, tag, false)
+    }
+
+    /// A timer of a connection on the grid through `start`: at its first point that is not over yet.
+    pub(crate) fn add_on_grid(&mut self, key: Key, start: u64, period: u64, tag: u64) -> Option<TimerId> {
+        let at = next_on_grid(start, period.max(1), self.now);
+        self.add_own(key, at, tag, false)
+    }
+
+    /// A timer of a connection by the wall clock.
+    pub(crate) fn add_tagged_date(&mut self, key: Key, wall: u64, tag: u64) -> Option<TimerId> {
+        self.add_own(key, wall, tag, true)
+    }
+
+    fn add_own(&mut self, key: Key, at: u64, tag: u64, wall: bool) -> Option<TimerId> {
         self.open(key)?;
-        let handle = self.timers.insert(at.min(NEVER - 1), Due::Tagged(key, tag));
+        let timers = if wall { &mut self.dates } else { &mut self.timers };
+        let handle = timers.insert(at.min(NEVER - 1), Due::Tagged(key, tag));
         if let Some(slot) = self.open(key) {
             slot.timers.push(handle);
         }
-        Some(TimerId { index: handle.index, generation: handle.generation, wall: false })
+        Some(TimerId { index: handle.index, generation: handle.generation, wall })
     }
 
     pub(super) fn call(&mut self, id: TimerId) -> Option<&mut Call<F>> {
@@ -232,7 +264,7 @@ impl<D, F> Core<D, F> {
         match timers.get_mut(handle)? {
             Due::Guard(_) => None,
             &mut Due::Tagged(key, _) => {
-                self.timers.remove(handle);
+                timers.remove(handle);
                 if let Some(slot) = self.any(key) {
                     slot.timers.retain(|other| *other != handle);
                     slot.due.retain(|other| *other != handle);
