@@ -73,9 +73,9 @@ pub use communicator::{
 pub use connections::{
     Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex,
     Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, Incoming, Inherited,
-    Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen, Sender, Signal, Task, ThreadEnd,
-    ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When,
-    pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen, Sender,
+    Signal, Task, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound,
+    Watch, WatchEvent, When, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

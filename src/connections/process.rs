@@ -69,7 +69,7 @@ impl Communicator {
             return Err(error);
         }
         if driver.plan.changes.is_some() {
-            match Caught::new([signal_hook::consts::SIGCHLD], SignalOnly::default()) {
+            match Caught::new([signal_hook::consts::SIGCHLD], SignalOnly) {
                 Ok(signals) => driver.watched.signals = Some(signals),
                 Err(error) => {
                     driver.release();

@@ -116,7 +116,7 @@ impl Communicator {
         signals: impl IntoIterator<Item = Signal>,
         mut call: impl FnMut(Signal, &Communicator) + 'static,
     ) -> io::Result<Key> {
-        self.add_signals(signals, SignalOnly::default(), move |signal, communicator| {
+        self.add_signals(signals, SignalOnly, move |signal, communicator| {
             call(Signal(signal), communicator);
         })
     }
