@@ -226,8 +226,8 @@ impl Command {
         self
     }
 
-    /// Makes the chain a process group of its own: signals go to whatever they start, too, and the terminal's
-    /// Ctrl-C does not reach them.
+    /// Makes the chain a process group of its own: signals go to whatever they start, too, also when they themselves have ended
+    /// and what they have started holds their streams; and the terminal's Ctrl-C does not reach them.
     pub fn group(mut self) -> Self {
         self.plan.group = true;
         self

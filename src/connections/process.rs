@@ -185,7 +185,8 @@ impl Process {
         self.key
     }
 
-    /// The numbers of those that have not ended, in the order of the chain.
+    /// The numbers of those that have not ended, in the order of the chain. Those of a [group](crate::Command::group) count as
+    /// such until its streams have ended.
     pub fn pids(&self) -> Vec<u32> {
         self.state
             .borrow()
@@ -396,7 +397,9 @@ impl Driver for OnProcess {
         let communicator = turn.communicator;
         reap_left();
         self.changes(communicator);
-        let all = self.reap(communicator.registry());
+        // As long as its leader is not reaped, a group can be sent signals: those of it that hold its streams may outlive the leader.
+        let held = self.plan.group && !communicator.core(|core| core.has_room(turn.key));
+        let all = !held && self.reap(communicator.registry());
         for &timer in turn.due {
             if communicator.core(|core| core.take_timer(turn.key, timer)) == Some(NEXT_STEP) && !all {
                 step(&self.watched.state, communicator, turn.key);

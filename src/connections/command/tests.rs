@@ -188,6 +188,26 @@ fn stopping_goes_from_signal_to_signal_until_it_has_ended() {
 }
 
 #[test]
+fn what_a_group_has_left_behind_with_its_streams_is_stopped_too() {
+    let communicator = Communicator::new().unwrap();
+    let notes = Notes::default();
+    // The one in the background does not hear of the first signal, and writes where its parent did.
+    let script = "trap 'exit 7' TERM; (trap '' TERM; echo deaf; tail -f /dev/null) & wait";
+    let command = shell(script).group().connect_output(Lines::new(), notes.clone());
+    let code = Rc::new(Cell::new(None));
+    let place = code.clone();
+    let process = communicator.process(command, move |finished, _| place.set(finished.code())).unwrap();
+    while notes.0.borrow().is_empty() {
+        communicator.turn(None).unwrap();
+    }
+    let steps = Escalation::new([(Signal::TERM, Duration::from_millis(30)), (Signal::KILL, Duration::ZERO)]);
+    assert!(process.stop(&communicator, &steps));
+    communicator.run().unwrap();
+    assert_eq!(code.get(), Some(7));
+    assert!(process.pids().is_empty() && !process.stop(&communicator, &steps));
+}
+
+#[test]
 fn a_group_is_stopped_as_a_whole() {
     let communicator = Communicator::new().unwrap();
     let output = Notes::default();
