@@ -75,7 +75,7 @@ pub use connections::{
     Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, Incoming, Inherited,
     ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen, Sender,
     Signal, Task, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound,
-    Watch, WatchEvent, When, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Watch, WatchEvent, When, pipe, pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -44,7 +44,7 @@ pub use process_events::{Happened, ProcessEvent, Task};
 pub use signals::{Received, Sender, Signal};
 pub use systemd::{Inherited, Notify};
 pub use tcp::{Listening, tcp_stream};
-pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError};
+pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError, set_most_threads};
 pub use transport::Transport;
 pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};
 pub use watch::{Seen, Watch, WatchEvent};

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,7 +22,8 @@ impl Communicator {
     /// running until then. When the connection is removed, the work goes on and its result is dropped.
     ///
     /// # Errors
-    /// When the system gives no thread or no descriptor.
+    /// `ResourceBusy` when as many work already as may, see [`set_most_threads`]; else when the system gives no thread or
+    /// no descriptor.
     ///
     /// ```
     /// let communicator = eventdispatcher::Communicator::new()?;
@@ -38,6 +39,7 @@ impl Communicator {
         work: impl FnOnce() -> R + Send + 'static,
         done: impl FnOnce(Result<R, Panicked>, &Communicator) + 'static,
     ) -> io::Result<Key> {
+        let place_at_work = Working::begin()?;
         let wake = Wake::new()?;
         let result = Arc::new(Mutex::new(None));
         let (waker, place) = (wake.clone(), result.clone());
@@ -45,6 +47,7 @@ impl Communicator {
         let spawned = thread::Builder::new().spawn(move || {
             let worked = catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Panicked::from(&*panic));
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(worked);
+            drop(place_at_work); // who is told of the result finds it free
             waker.wake();
         });
         match spawned {
@@ -103,6 +106,39 @@ impl Communicator {
         let key = self.add("channel", true, Box::new(driver))?;
         let end = ThreadEnd { to_loop: Some(to_loop), from_loop, wake: wake.clone() };
         Ok((ToThread { key, to_thread, wake }, end))
+    }
+}
+
+/// Sets how many threads of [`Communicator::thread`] may work at once in the whole process, from now on; 256 unless set.
+///
+/// Work that never ends, such as a look-up at a server that does not answer, would else fill the machine with threads.
+pub fn set_most_threads(most: usize) {
+    MOST.store(most, Ordering::Relaxed);
+}
+
+static MOST: AtomicUsize = AtomicUsize::new(256);
+static WORKING: AtomicUsize = AtomicUsize::new(0);
+
+/// A place among the threads that work.
+struct Working;
+
+impl Working {
+    fn begin() -> io::Result<Self> {
+        let most = MOST.load(Ordering::Relaxed);
+        let one_more = |working: usize| (working < most).then_some(working + 1);
+        match WORKING.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Self),
+            Err(_) => {
+                let text = format!("{most} threads work already, which is the limit");
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
+            }
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        WORKING.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
