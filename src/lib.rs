@@ -71,11 +71,12 @@ pub use communicator::{
     Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
-    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Duplex,
+    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Dial, Duplex,
     Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, Incoming, Inherited,
-    ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen, Sender,
-    Signal, Task, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound,
-    Watch, WatchEvent, When, pipe, pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
+    KeepAlive, ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen,
+    Sender, Signal, Task, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToTcp, ToThread,
+    ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When, pipe, pipe_pair,
+    set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

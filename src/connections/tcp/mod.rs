@@ -1,12 +1,21 @@
 //! TCP streams.
 
-use super::listener::{Accept, Incoming, MOST_WAITING};
+mod bind;
+mod connect;
+mod dial;
+mod options;
+
+pub use bind::{TcpBind, TcpBound};
+pub use connect::TcpConnect;
+pub use dial::Dial;
+pub use options::{KeepAlive, TcpOptions};
+
+use super::listener::{Accept, Incoming};
 use super::transport::Transport;
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
-use nix::sys::socket::{Backlog, listen};
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 
@@ -63,12 +72,13 @@ impl Accept for TcpListener {
 }
 
 impl Communicator {
-    /// Connects to `address` without blocking. [`Handler::connected`] or [`Handler::closed`] tells what came of
+    /// Connects without blocking, to an address, a name and a port, or as a [`TcpConnect`] says.
+    /// [`Handler::connected`] or [`Handler::closed`] tells what came of
     /// it, the latter after [`Timeouts::connect`](crate::Timeouts::connect) at the latest. Small messages are not delayed
-    /// (`TCP_NODELAY`).
+    /// (`TCP_NODELAY`) unless the options say so.
     ///
     /// # Errors
-    /// When there is no way to begin: no descriptor left, no route at all.
+    /// When no descriptor is left.
     ///
     /// ```
     /// use eventdispatcher::{Closed, Communicator, Cx, Handler, HandlerResult, codec::Lines};
@@ -96,21 +106,20 @@ impl Communicator {
     /// ```
     pub fn connect_tcp<C: Codec, H: Handler<C>>(
         &self,
-        address: SocketAddr,
+        to: impl Into<TcpConnect>,
         codec: C,
         handler: H,
     ) -> io::Result<Id<C>> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        let id = self.stream(stream, codec, handler)?;
-        self.set_name(id, &address.to_string());
+        let to = to.into();
+        let id = self.stream(to.dial(), codec, handler)?;
+        self.set_name(id, &to.to_string());
         Ok(id)
     }
 
     /// Listens on `address`; port 0 is any free one. `accept` is called for each client, usually to
     /// [serve](Incoming::serve) it; one that it does not take is closed, and so is one for which it fails.
     ///
-    /// As many clients may wait to be accepted as the system allows. The address may be used again at once after a program has ended (`SO_REUSEADDR`).
+    /// Everything else is as [`TcpBind`] has it by default.
     ///
     /// # Errors
     /// When the address can't be listened on; the error names it.
@@ -119,12 +128,9 @@ impl Communicator {
         address: SocketAddr,
         accept: impl FnMut(Incoming<'_, TcpStream>) -> HandlerResult + 'static,
     ) -> io::Result<Listening> {
-        let listener = TcpListener::bind(address)
-            .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}")))?;
-        // It was bound with room for 128 waiting clients.
-        listen(&listener, Backlog::new(MOST_WAITING)?)?;
-        let address = listener.local_addr()?;
-        let key = self.listen(listener, accept)?;
+        let bound = TcpBind::new(address).bind()?;
+        let address = bound.address();
+        let key = self.listen(bound, accept)?;
         self.set_name(key, &address.to_string());
         Ok(Listening { key, address })
     }
