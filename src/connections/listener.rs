@@ -7,6 +7,8 @@ use crate::communicator::{
     Written,
 };
 use mio::event::Source;
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use std::time::Duration;
 const REST_MIN: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(2);
 const REST_OVER: u64 = 0;
+/// So many clients are turned away at once when there is no descriptor for them.
+const TURN_AWAY_MAX: usize = 1024;
 /// So many clients in a row may be lost before it rests.
 const LOST_MAX: usize = 64;
 /// So many clients may wait to be accepted, if the system has no lower limit.
@@ -37,8 +41,10 @@ pub trait Accept: Source + 'static {
 }
 
 impl Communicator {
-    /// Adds a listener; `accept` is called for each client. When nobody can be accepted, because the system is out of
-    /// descriptors for example, it rests for a while and tries again; clients wait in the kernel's queue.
+    /// Adds a listener; `accept` is called for each client. When nobody can be accepted, because the process is out of
+    /// descriptors for example, it rests for a while and tries again; clients wait in the kernel's queue. When there is no
+    /// descriptor for some seconds, those who wait are turned away, which takes one that was kept for this: they
+    /// see the end of the stream, and not a server that never answers.
     ///
     /// # Errors
     /// When the poll refuses it.
@@ -48,8 +54,13 @@ impl Communicator {
         accept: impl FnMut(Incoming<'_, L::Stream>) -> HandlerResult + 'static,
     ) -> io::Result<Key> {
         let kind = listener.kind();
-        let driver =
-            Listener { listener: Some(listener), accept: Some(accept), rest: REST_MIN, resting: false };
+        let driver = Listener {
+            listener: Some(listener),
+            accept: Some(accept),
+            rest: REST_MIN,
+            resting: false,
+            spare: spare(),
+        };
         self.add(kind, true, Box::new(driver))
     }
 
@@ -142,6 +153,34 @@ struct Listener<L, F> {
     accept: Option<F>,
     rest: Duration,
     resting: bool,
+    /// Given up for a moment when there is no other descriptor.
+    spare: Option<EventFd>,
+}
+
+impl<L: Accept, F> Listener<L, F> {
+    /// Nobody can be accepted for want of descriptors, and that for long: those who wait must not wait for ever.
+    fn turn_away(&mut self, key: Key) {
+        let Some(listener) = &self.listener else { return };
+        self.spare = None;
+        let mut first = None;
+        let (mut count, mut lost) = (0_usize, 0);
+        while count < TURN_AWAY_MAX && lost < LOST_MAX {
+            match listener.accept_one() {
+                Ok((_, peer)) => {
+                    first.get_or_insert(peer);
+                    count += 1;
+                }
+                Err(error) if is_of_one_client(&error) => lost += 1,
+                Err(_) => break,
+            }
+        }
+        self.spare = spare();
+        if let Some(first) = first {
+            log::warn!(
+                "connection {key}: no descriptor is left: {count} clients turned away, first {first:?}"
+            );
+        }
+    }
 }
 
 impl<L, F> Driver for Listener<L, F>
@@ -193,6 +232,9 @@ where
                     log::warn!("connection {}: can't accept, rests for {:?}: {error}", turn.key, self.rest);
                     self.resting = true;
                     turn.communicator.timer(turn.key, self.rest, REST_OVER);
+                    if self.rest == REST_MAX && is_for_want_of_descriptors(&error) {
+                        self.turn_away(turn.key);
+                    }
                     self.rest = (self.rest * 2).min(REST_MAX);
                     return Outcome::Wait;
                 }
@@ -213,14 +255,23 @@ where
     }
 
     fn release(&mut self) {
-        self.listener = None;
+        (self.listener, self.spare) = (None, None);
     }
+}
+
+/// Any descriptor will do.
+fn spare() -> Option<EventFd> {
+    EventFd::from_flags(EfdFlags::EFD_CLOEXEC).ok()
+}
+
+/// This process has none left, or the system has not.
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE))
 }
 
 /// Whether only the client is lost that was to be accepted. All else (no descriptors, no memory, a socket that does not
 /// listen any more) may still be so at the next try.
 fn is_of_one_client(error: &io::Error) -> bool {
-    use nix::errno::Errno;
     if matches!(
         error.kind(),
         ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
