@@ -7,6 +7,7 @@ mod invariants;
 #[cfg(test)]
 pub(crate) use invariants::Outside;
 mod permanent;
+mod piping;
 mod readiness;
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,30 @@ impl From<UpgradeError> for io::Error {
     }
 }
 
+/// Why the input of one connection was not piped to another. Nothing has happened to either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PipeError {
+    /// One of them is no more, or is closing, or can't be written to.
+    Gone,
+    /// The one is piped somewhere already, or something is piped to the other.
+    Busy,
+    /// One of them is no stream of bytes.
+    NoStream,
+}
+
+impl fmt::Display for PipeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "the connection is gone",
+            Self::Busy => "the connection is piped already",
+            Self::NoStream => "the connection is no stream of bytes",
+        })
+    }
+}
+
+impl Error for PipeError {}
+
 /// Why a connection ended; what [`Handler::closed`](crate::Handler::closed) gets.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -108,6 +132,8 @@ pub enum Closed {
     Handler(HandlerError),
     /// A time was over and the handler did not object.
     TimedOut(Timeout),
+    /// The connection that it is [piped](crate::Communicator::pipe_to) with has ended before it.
+    Pipe,
 }
 
 impl fmt::Display for Closed {
@@ -120,6 +146,7 @@ impl fmt::Display for Closed {
             Self::Decode(error) => write!(f, "bad input: {error}"),
             Self::Handler(error) => write!(f, "its handler failed: {error}"),
             Self::TimedOut(what) => write!(f, "timed out: {what}"),
+            Self::Pipe => f.write_str("the other end of its pipe has ended"),
         }
     }
 }
@@ -127,7 +154,7 @@ impl fmt::Display for Closed {
 impl Error for Closed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Local | Self::Eof => None,
+            Self::Local | Self::Eof | Self::Pipe => None,
             Self::Connect(error) | Self::Io(error) => Some(error),
             Self::Decode(error) => Some(error),
             Self::Handler(error) => Some(&**error),

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// What one call to the poll brings at most.
 const EVENTS: usize = 1024;
 /// What one read brings at most.
-const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 /// A buffer for encoding that has grown beyond this is not kept.
 const SCRATCH: usize = 1 << 20;
 

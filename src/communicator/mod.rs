@@ -62,6 +62,7 @@ mod listing;
 mod output;
 mod pauses;
 mod permanent;
+mod pipes;
 mod remote;
 mod settings;
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod timers;
 mod turn;
 mod wall_clock;
 
-pub use error::{Closed, HandlerError, HandlerResult, SendError, UpgradeError};
+pub use error::{Closed, HandlerError, HandlerResult, PipeError, SendError, UpgradeError};
 pub(crate) use handle::WeakCommunicator;
 pub use handle::{Communicator, communicator};
 pub use handler::{Cx, Handler, OnItem, on_item};
@@ -83,6 +84,7 @@ pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 
 pub(crate) use driver::{Driver, Linger, Outcome, Spent, Turn};
+pub(crate) use handle::CHUNK;
 pub(crate) use output::{OutQueue, Spares, Written};
 pub(crate) use slot::{Ready, Upgrade};
 

@@ -143,6 +143,15 @@ pub(crate) struct Slot<D> {
     pub(crate) permanent: Option<Box<Permanent>>,
     /// Comes before anything else is read or written.
     pub(crate) upgrade: Option<Box<Upgrade>>,
+    /// Carries bytes that can be piped.
+    pub(crate) is_stream: bool,
+    /// Where its input goes, undecoded, and whose input it gets.
+    pub(crate) pipe_to: Option<Key>,
+    pub(crate) pipe_from: Option<Key>,
+    /// It is not read for now: where its input goes has much queued.
+    pub(crate) pipe_full: bool,
+    /// The end of its input was passed on.
+    pub(crate) pipe_done: bool,
     /// What the transport tells of itself.
     pub(crate) about: Option<Rc<dyn Any>>,
     pub(crate) settings: Rc<Settings>,
@@ -228,6 +237,11 @@ impl<D> Slot<D> {
             out: OutQueue::default(),
             permanent: None,
             upgrade: None,
+            is_stream: false,
+            pipe_to: None,
+            pipe_from: None,
+            pipe_full: false,
+            pipe_done: false,
             about: None,
             settings,
             due: Vec::new(),
@@ -287,7 +301,7 @@ impl<D> Slot<D> {
                 self.ready.without(Ready::RETRY).only(Ready::ESTABLISHING_OR_AWAY)
             }
             Phase::Connecting => self.ready.only(Ready::ESTABLISHING),
-            Phase::Open if !self.reading => self.ready.without(Ready::INPUT),
+            Phase::Open if !self.reading || self.pipe_full => self.ready.without(Ready::INPUT),
             _ => self.ready,
         }
     }

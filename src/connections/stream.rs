@@ -4,14 +4,16 @@ use super::transport::Transport;
 use super::upgrade::{Carrier, Layer};
 use crate::codec::{Codec, DecodeError, Decoded};
 use crate::communicator::{
-    Closed, Communicator, Cx, Driver, Handler, HandlerError, HandlerResult, Id, Linger, OutQueue, Outcome,
-    Ready, Spent, Timeout, Turn, Upgrade, Written,
+    CHUNK, Closed, Communicator, Cx, Driver, Handler, HandlerError, HandlerResult, Id, Linger, OutQueue,
+    Outcome, Ready, Spent, Timeout, Turn, Upgrade, Written,
 };
 use mio::event::Source;
 use std::io::{self, ErrorKind, Read};
 
 /// Input that is thrown away in one turn of a lingering connection.
 const DISCARD_READS: usize = 16;
+/// What is piped somewhere is read in pieces of this size at least, however little may be queued there.
+const PIPE_READ: usize = 4096;
 
 impl Communicator {
     /// Adds a connection that speaks `codec` over `transport`, with `handler` for what comes.
@@ -48,7 +50,9 @@ impl Communicator {
             told: false,
             resume: false,
         };
-        Ok(Id::new(self.add(kind, false, Box::new(stream))?))
+        let key = self.add(kind, false, Box::new(stream))?;
+        self.core(|core| core.set_stream(key));
+        Ok(Id::new(key))
     }
 }
 
@@ -236,7 +240,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 if let Some(transport) = transport {
                     write_own(transport, turn);
                 }
-                if !cx.core(|core| core.may_read(turn.key)) {
+                if !cx.core(|core| core.may_read(turn.key) && !core.is_piped(turn.key)) {
                     stop = Some(Stop::Told);
                     break;
                 }
@@ -365,7 +369,14 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
     fn read(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
         if self.told {
             // Half open: nothing more comes. Only whether it can still be written to is of interest.
-            return self.write_error(turn, cx);
+            let over = cx.core(|core| {
+                core.pipe_end(turn.key);
+                core.pipe_is_over(turn.key)
+            });
+            return if over { Err(Closed::Eof) } else { self.write_error(turn, cx) };
+        }
+        if cx.core(|core| core.is_piped(turn.key)) {
+            return self.pipe(turn, cx);
         }
         if self.ended {
             return self.eof(turn, cx);
@@ -384,6 +395,76 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             Some(Stop::Told) => Ok(Outcome::Again),
             Some(Stop::Eof) => self.eof(turn, cx),
             Some(Stop::Empty) | None => self.write_error(turn, cx),
+        }
+    }
+
+    /// Everything that comes goes to another connection as it is: what was kept first.
+    fn pipe(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            self.resume = false;
+            cx.pass_on(turn.key, &held);
+            cx.core(|core| core.give_spare(held));
+        }
+        let mut spent = Spent::nothing(&turn.settings);
+        let mut chunk = cx.take_chunk();
+        let carried = if self.ended { Ok(Stop::Eof) } else { self.carry(turn, cx, &mut chunk, &mut spent) };
+        cx.give_chunk(chunk);
+        match carried? {
+            Stop::Budget | Stop::Told => Ok(Outcome::Again),
+            Stop::Empty => self.write_error(turn, cx),
+            Stop::Eof => {
+                (self.ended, self.told) = (true, true);
+                let (fed, over) = cx.core(|core| {
+                    core.pipe_end(turn.key);
+                    (core.is_piped_to(turn.key), core.pipe_is_over(turn.key))
+                });
+                if over {
+                    return Err(Closed::Eof);
+                }
+                if !fed {
+                    self.call(|handler| handler.eof(cx))?;
+                }
+                self.write_error(turn, cx)
+            }
+        }
+    }
+
+    /// Reads and passes on.
+    fn carry(
+        &mut self,
+        turn: &Turn<'_>,
+        cx: &Cx<'_, C>,
+        chunk: &mut [u8],
+        spent: &mut Spent<'_>,
+    ) -> Result<Stop, Closed> {
+        let Self { transport: Some(transport), .. } = self else { return Ok(Stop::Told) };
+        loop {
+            let (may, room) =
+                cx.core(|core| (core.may_read(turn.key), core.pipe_room(turn.key).max(PIPE_READ)));
+            if !may {
+                return Ok(Stop::Told);
+            }
+            let into = &mut chunk[..room.min(CHUNK)];
+            match transport.read(into) {
+                Ok(0) => return Ok(Stop::Eof),
+                Ok(got) => {
+                    cx.core(|core| core.received(turn.key, got, 0));
+                    cx.pass_on(turn.key, &into[..got]);
+                    spent.bytes(got);
+                    let empty = got < into.len() && transport.short_read_means_empty();
+                    if empty && !turn.ready.has(Ready::HANGUP) {
+                        return Ok(Stop::Empty);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stop::Empty),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Closed::Io(error)),
+            }
+            spent.callback();
+            if spent.all() {
+                return Ok(Stop::Budget);
+            }
         }
     }
 

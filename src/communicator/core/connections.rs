@@ -49,6 +49,7 @@ impl<D, F> Core<D, F> {
     /// [`end`](Self::end).
     #[must_use]
     pub(crate) fn remove(&mut self, key: Key) -> Option<D> {
+        self.unpipe(key);
         let slot = self.any(key)?;
         slot.gone = true;
         let upgrade = slot.upgrade.take();
@@ -92,7 +93,14 @@ impl<D, F> Core<D, F> {
             }
             self.make_usual(key);
         }
-        let Some(slot) = self.open(key) else { return Err(why) };
+        self.end_open(key, why);
+        self.unpipe(key);
+        Ok(())
+    }
+
+    /// Ends one connection that is open.
+    pub(super) fn end_open(&mut self, key: Key, why: Closed) {
+        let Some(slot) = self.open(key) else { return };
         slot.phase = Phase::Ending;
         slot.end = Some(why);
         if let Some(upgrade) = slot.upgrade.take() {
@@ -105,7 +113,6 @@ impl<D, F> Core<D, F> {
             self.interrupted = true;
         }
         self.make_ready(key, Ready::ENDED);
-        Ok(())
     }
 
     /// The reason to hand to `closed`, once; from then on the connection lingers.
@@ -129,6 +136,13 @@ impl<D, F> Core<D, F> {
         }
         self.guard(key);
         end
+    }
+
+    /// It carries bytes.
+    pub(crate) fn set_stream(&mut self, key: Key) {
+        if let Some(slot) = self.any(key) {
+            slot.is_stream = true;
+        }
     }
 
     /// What the transport is and tells, now that it is established.

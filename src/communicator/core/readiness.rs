@@ -133,7 +133,11 @@ impl<D, F> Core<D, F> {
     /// Whether a connection that runs may go on reading.
     pub(crate) fn may_read(&mut self, key: Key) -> bool {
         self.open(key).is_some_and(|slot| {
-            slot.enabled && slot.reading && slot.upgrade.is_none() && slot.phase != Phase::Waiting
+            slot.enabled
+                && slot.reading
+                && !slot.pipe_full
+                && slot.upgrade.is_none()
+                && slot.phase != Phase::Waiting
         })
     }
 

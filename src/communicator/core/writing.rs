@@ -204,7 +204,7 @@ impl<D, F> Core<D, F> {
                 slot.write_error = Some(error);
                 // Who stopped reading until there is room again would else wait for ever.
                 let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;
-                // What can still be read comes first; then it ends.
+                // What can still be read comes first; then it ends. Nothing that is piped to it is of use any more.
                 self.make_ready(key, Ready::INPUT);
                 if drained {
                     self.make_ready(key, Ready::DRAINED);
@@ -233,6 +233,7 @@ impl<D, F> Core<D, F> {
         if more {
             self.make_dirty(key);
         }
+        self.relieve(key);
         if drained {
             self.make_ready(key, Ready::DRAINED);
         }

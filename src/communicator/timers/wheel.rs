@@ -165,6 +165,10 @@ impl Wheel {
             self.levels.iter().enumerate().filter_map(|(n, level)| Some((n, level.as_ref()?)))
         {
             for (digit, entries) in level.buckets.iter().enumerate() {
+                if entries.all.is_empty() {
+                    assert!(level.occupied & (1 << digit) == 0 && entries.dead == 0);
+                    continue;
+                }
                 let living = || entries.all.iter().filter(|entry| alive(entry));
                 assert_eq!(level.occupied & (1 << digit) != 0, living().count() > 0);
                 assert_eq!(entries.all.len(), entries.dead + living().count());
