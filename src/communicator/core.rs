@@ -47,6 +47,8 @@ pub(crate) struct Core<D, F> {
     /// What is the user's and is not needed any more: to be dropped outside.
     pub(crate) waste: Vec<Box<dyn Any>>,
     pub(crate) stop: bool,
+    /// Nothing is written before the end of a turn.
+    pub(crate) holds_writes: bool,
     /// Nanoseconds of the loop's clock, set once a turn.
     pub(crate) now: u64,
     /// Turns until now.
@@ -140,6 +142,7 @@ impl<D, F> Core<D, F> {
             spares: Spares::default(),
             waste: Vec::new(),
             stop: false,
+            holds_writes: false,
             now: 0,
             turns: 0,
         }

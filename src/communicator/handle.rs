@@ -3,6 +3,7 @@
 use super::core::{Core, Queued};
 use super::driver::Driver;
 use super::error::{Closed, SendError};
+use super::hooks::Hooks;
 use super::key::{Id, Key, TimerId};
 use super::listing::ConnectionInfo;
 use super::permanent::{Keep, Reconnect, random_seed};
@@ -62,13 +63,15 @@ pub(super) struct Shared {
     /// Somebody's code runs.
     pub(super) calling: Cell<bool>,
     pub(super) graveyard: RefCell<VecDeque<Corpse>>,
+    pub(super) hooks: RefCell<Hooks>,
 }
 
 /// What is still inside is dropped piece by piece: two destructors that panic in one go would abort the process.
 impl Drop for Shared {
     fn drop(&mut self) {
         let (drivers, calls) = self.core.get_mut().take_all();
-        let corpses = drivers.into_iter().map(Corpse::Driver).chain(calls.into_iter().map(Corpse::Timer));
+        let calls = calls.into_iter().chain(self.hooks.get_mut().take());
+        let corpses = drivers.into_iter().map(Corpse::Driver).chain(calls.map(Corpse::Timer));
         for corpse in corpses.chain(self.graveyard.take()) {
             if catch_unwind(AssertUnwindSafe(|| drop(corpse))).is_err() {
                 log::error!("the destructor of a handler panicked");
@@ -121,6 +124,7 @@ impl Communicator {
             turning: Cell::new(false),
             calling: Cell::new(false),
             graveyard: RefCell::default(),
+            hooks: RefCell::default(),
         })))
     }
 

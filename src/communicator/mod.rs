@@ -10,7 +10,8 @@
 //!    not at all if something was left over from the turn before;
 //! 2. runs what other threads have posted, in the order of posting, 256 posts at the most;
 //! 3. calls whoever is ready, each once;
-//! 4. writes, for each connection with something queued: everything queued in this turn leaves together.
+//! 4. makes the calls that were asked for [before the writes](Communicator::before_writes);
+//! 5. writes, for each connection with something queued: everything queued in this turn leaves together.
 //!
 //! The **order** in step 3 is by priority, 0 first, 255 last, 100 by default; inside one priority by how long each has been
 //! ready: first who was left over from the turn before, then timers by their deadlines, then connections in
@@ -57,6 +58,7 @@ mod driver;
 mod error;
 mod handle;
 mod handler;
+mod hooks;
 mod key;
 mod listing;
 mod output;
@@ -76,6 +78,7 @@ pub use error::{Closed, HandlerError, HandlerResult, PipeError, SendError, Upgra
 pub(crate) use handle::WeakCommunicator;
 pub use handle::{Communicator, communicator};
 pub use handler::{Cx, Handler, OnItem, on_item};
+pub use hooks::HookId;
 pub use key::{Id, Key, TimerId};
 pub use listing::{ConnectionInfo, State};
 pub use pauses::{Pauses, PausesError};

@@ -35,6 +35,7 @@ impl Communicator {
             }
             self.clear();
         }
+        self.clear_hooks();
         self.core(|core| core.stop = false);
         ran
     }
@@ -87,6 +88,7 @@ impl Communicator {
                 Who::Timer(id) => self.fire(id),
             }
         }
+        self.call_hooks();
         self.write_all();
         // Another loop may wait for the descriptor before it calls the next turn.
         self.arm_wall_clock()
@@ -303,7 +305,7 @@ impl Communicator {
     }
 
     /// Runs somebody's code that belongs to no connection. Whether it panicked.
-    fn calling(&self, call: impl FnOnce(), what: &str) -> bool {
+    pub(super) fn calling(&self, call: impl FnOnce(), what: &str) -> bool {
         self.0.calling.set(true);
         let called = catch(call);
         self.0.calling.set(false);

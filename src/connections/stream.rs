@@ -244,6 +244,10 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                     stop = Some(Stop::Told);
                     break;
                 }
+                if cx.core(|core| core.is_held_up(turn.key)) {
+                    stop = Some(Stop::Budget);
+                    break;
+                }
             }
             if spent.all() && used < input.len() {
                 stop = Some(Stop::Budget);

@@ -83,7 +83,13 @@ impl<D, F> Core<D, F> {
         }
         // Itself it can't be written now; it does so before it goes on.
         self.interrupted |= running;
-        if running { Queued::Later } else { Queued::Now }
+        if running || self.holds_writes { Queued::Later } else { Queued::Now }
+    }
+
+    /// Whether the running connection has much to write, which has to wait for the end of the turn.
+    pub(crate) fn is_held_up(&mut self, key: Key) -> bool {
+        let is_long = |slot: &mut Slot<D>| slot.out.len() >= WRITE_AT_ONCE && !slot.blocked;
+        self.holds_writes && self.open(key).is_some_and(is_long)
     }
 
     /// This side's direction ends as soon as the queue is empty.
@@ -143,6 +149,9 @@ impl<D, F> Core<D, F> {
 
     /// The queue of the running connection, for it to write itself, if it is long.
     pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<OutQueue> {
+        if self.holds_writes {
+            return None;
+        }
         let slot = self.open(key)?;
         let behind = slot.is_away() || slot.is_held() || slot.greets();
         let waits = behind || slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
