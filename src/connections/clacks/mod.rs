@@ -10,6 +10,7 @@ pub mod credentials;
 mod flags;
 mod line;
 mod number;
+pub mod persistence;
 mod protocol;
 mod server;
 mod server_line;
