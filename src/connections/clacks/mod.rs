@@ -27,4 +27,4 @@ pub use state::{
     Attempt, ClientIndex, Closing, Counters, Event, Flow, Now, Output, Peer, Permissions, Settings, State,
     Traffic, Users, token,
 };
-pub use store::{Entry, Full, Purged, Retention, Store, Sweep};
+pub use store::{Change, Entry, Full, Purged, Retention, Store, Sweep};

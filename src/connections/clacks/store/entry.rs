@@ -15,17 +15,19 @@ pub struct Entry {
     pub deleted: bool,
     /// What the value shows only 15 digits of, if arithmetic made it.
     pub(super) number: Option<Number>,
+    /// Does it stand among the changes?
+    pub(super) is_noted: bool,
 }
 
 impl Entry {
     /// An entry whose value is text.
     pub fn new(value: Vec<u8>, cache_time: f64, access_time: f64) -> Self {
-        Self { value, cache_time, access_time, deleted: false, number: None }
+        Self { value, cache_time, access_time, deleted: false, number: None, is_noted: false }
     }
 
     /// A removed entry.
     pub fn tombstone(cache_time: f64, access_time: f64) -> Self {
-        Self { value: Vec::new(), cache_time, access_time, deleted: true, number: None }
+        Self { value: Vec::new(), cache_time, access_time, deleted: true, number: None, is_noted: false }
     }
 
     /// What arithmetic starts from.

@@ -1,5 +1,6 @@
 //! The cache: values by key, with the times that linked servers compare and that old entries are dropped by.
 
+mod changes;
 mod entry;
 #[cfg(test)]
 mod model;
@@ -10,7 +11,10 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+pub use changes::Change;
 pub use entry::{Entry, Purged, Retention};
+
+use changes::Changes;
 
 use super::number::{Number, Operand};
 use super::protocol::KeySync;
@@ -29,6 +33,7 @@ pub struct Store {
     bytes: usize,
     bytes_max: Option<usize>,
     dirty: bool,
+    changes: Changes,
 }
 
 /// The cache would become larger than its limit: nothing was changed.
@@ -59,7 +64,7 @@ impl Store {
     /// When the cache is full.
     pub fn store(&mut self, key: &[u8], value: &[u8], now: f64) -> Result<(), Full> {
         let slot = self.slot(key, value.len())?;
-        self.put(slot, value, None, now, now);
+        self.put(slot, key, value, None, (now, now));
         Ok(())
     }
 
@@ -80,7 +85,7 @@ impl Store {
     /// When the key is unknown and the cache is full.
     pub fn remove(&mut self, key: &[u8], now: f64) -> Result<(), Full> {
         let slot = self.slot(key, 0)?;
-        self.bury(slot, now, now);
+        self.bury(slot, key, (now, now));
         Ok(())
     }
 
@@ -115,16 +120,18 @@ impl Store {
         let value = if theirs.deleted { b"" } else { theirs.value };
         let slot = self.slot_from(own, theirs.key, value.len())?;
         if theirs.deleted {
-            self.bury(slot, cache_time, access_time);
+            self.bury(slot, theirs.key, (cache_time, access_time));
         } else {
-            self.put(slot, value, None, cache_time, access_time);
+            self.put(slot, theirs.key, value, None, (cache_time, access_time));
         }
         Ok(true)
     }
 
     /// Forgets every entry, tombstones too.
     pub fn clear(&mut self) {
-        *self = Self { bytes_max: self.bytes_max, dirty: true, ..Self::default() };
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.clear();
+        *self = Self { bytes_max: self.bytes_max, dirty: true, changes, ..Self::default() };
     }
 
     /// Puts in an entry as it was read from a file, whatever was there before. The limit does not apply, and
@@ -132,13 +139,16 @@ impl Store {
     pub fn load(&mut self, key: &[u8], entry: Entry) {
         let dirty = self.dirty;
         let limit = self.bytes_max.take();
+        let changes = std::mem::take(&mut self.changes);
         if let Ok(slot) = self.slot(key, entry.value.len()) {
+            let times = (entry.cache_time, entry.access_time);
             if entry.deleted {
-                self.bury(slot, entry.cache_time, entry.access_time);
+                self.bury(slot, key, times);
             } else {
-                self.put(slot, &entry.value, None, entry.cache_time, entry.access_time);
+                self.put(slot, key, &entry.value, None, times);
             }
         }
+        self.changes = changes;
         self.bytes_max = limit;
         self.dirty = dirty;
     }
@@ -289,26 +299,28 @@ impl Store {
         Ok(slot)
     }
 
-    fn put(&mut self, slot: usize, value: &[u8], number: Option<Number>, cache_time: f64, access_time: f64) {
+    /// `times`: when it was set, when it was asked for.
+    fn put(&mut self, slot: usize, key: &[u8], value: &[u8], number: Option<Number>, times: (f64, f64)) {
         let entry = &mut self.entries[slot];
         self.tombstones -= usize::from(entry.deleted);
         self.bytes -= entry.value.capacity();
         entry.value.clear();
         entry.value.extend_from_slice(value);
         self.bytes += entry.value.capacity();
-        entry.cache_time = cache_time;
-        entry.access_time = access_time;
+        (entry.cache_time, entry.access_time) = times;
         entry.deleted = false;
         entry.number = number;
         self.dirty = true;
+        self.changes.put(slot, key, entry);
     }
 
-    fn bury(&mut self, slot: usize, cache_time: f64, access_time: f64) {
+    fn bury(&mut self, slot: usize, key: &[u8], times: (f64, f64)) {
         let entry = &mut self.entries[slot];
         self.tombstones += usize::from(!entry.deleted);
         self.bytes -= entry.value.capacity();
-        *entry = Entry::tombstone(cache_time, access_time);
+        *entry = Entry { is_noted: entry.is_noted, ..Entry::tombstone(times.0, times.1) };
         self.dirty = true;
+        self.changes.put(slot, key, entry);
     }
 
     fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) -> Result<(), Full> {
@@ -316,7 +328,7 @@ impl Store {
         let number = result(found.map_or(Operand::ZERO, |slot| self.entries[slot].operand()));
         let text = number.text();
         let slot = self.slot_from(found, key, text.len())?;
-        self.put(slot, &text, Some(number), now, now);
+        self.put(slot, key, &text, Some(number), (now, now));
         Ok(())
     }
 
@@ -327,6 +339,7 @@ impl Store {
         self.tombstones -= usize::from(entry.deleted);
         self.bytes -= ENTRY_COST + key.len() + entry.value.capacity();
         self.dirty = true;
+        self.changes.forget(slot, key);
     }
 }
 
