@@ -110,11 +110,8 @@ fn check_certificate(loaded: &mut Loaded) {
 /// Says what this version does not do with a configuration that asks for it.
 fn report_missing_parts(loaded: &mut Loaded) {
     let configuration = &loaded.configuration;
-    let (persistence, master) = (configuration.persistence_file.is_some(), configuration.master.is_some());
-    for (asked, name, what) in [
-        (persistence, "persistancefile", "the cache is not kept by this version when the server ends"),
-        (master, "master", "this version does not connect to a master"),
-    ] {
+    let master = configuration.master.is_some();
+    for (asked, name, what) in [(master, "master", "this version does not connect to a master")] {
         if asked {
             loaded.report(Severity::Warning, name, format!("<{name}> has no effect: {what}"));
         }

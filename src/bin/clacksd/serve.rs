@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use crate::reload::Reload;
 use crate::say;
 use eventdispatcher::connections::clacks::configuration::Configuration;
+use eventdispatcher::connections::clacks::persistence::Persistence;
 use eventdispatcher::connections::clacks::{Server, Store};
 use eventdispatcher::{Communicator, Signal, communicator};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -27,17 +28,22 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
     let configuration = &plan.configuration;
     let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
+    let (persistence, store) = match configuration.persistence().map(Persistence::load) {
+        Some((persistence, store)) => (Some(persistence), store),
+        None => (None, Store::new(None)),
+    };
     let server = Server::start(
         &communicator,
         configuration.settings(),
         configuration.limits(),
         configuration.users_and_permissions(),
-        Store::new(None),
+        store,
     );
     let prepared = listen(&communicator, &server, configuration).and_then(|listening| {
         let reload = Reload::new(&server, listening.tls, arguments, configuration);
         stop_on_signals(&communicator, &server, arguments)?;
         reload_on_signal(&communicator, &reload, arguments)?;
+        keep(&communicator, &server, persistence)?;
         Ok(listening.places)
     });
     let places = match prepared {
@@ -60,8 +66,24 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
     }
     run_socket_commands(configuration.socket_commands.clone());
     communicator.run().map_err(|error| format!("the event loop failed: {error}"))?;
+    if server.is_losing_changes() {
+        return Err("the cache could not be saved: see the log".to_owned());
+    }
     log::info!("ended in order");
     Ok(())
+}
+
+/// Keeps the cache from now on, when it is sure that no other server uses these files.
+fn keep(
+    communicator: &Communicator,
+    server: &Server,
+    persistence: Option<Persistence>,
+) -> Result<(), String> {
+    let Some(persistence) = persistence else { return Ok(()) };
+    for note in persistence.notes() {
+        log::log!(if note.is_trouble { log::Level::Warn } else { log::Level::Info }, "{note}");
+    }
+    server.keep(communicator, persistence).map_err(|error| format!("the cache can't be kept: {error}"))
 }
 
 /// A signal ends the server in order. One that comes while it ends, for whatever reason, has its usual effect: whoever
@@ -80,10 +102,11 @@ fn stop_on_signals(
     for signal in enders.iter().copied() {
         flag::register_conditional_default(signal.0, ending.clone()).map_err(failed)?;
     }
-    let stopping = server.clone();
+    let (stopping, impatient) = (server.clone(), ending.clone());
     let signals = communicator
         .signals(enders, move |signal, communicator| {
             log::info!("{signal}: ends in order; one more signal ends at once");
+            impatient.store(true, Ordering::SeqCst);
             stopping.stop(communicator);
         })
         .map_err(failed)?;

@@ -1,10 +1,12 @@
 //! The server: the protocol's [`State`] on connections of a [`Communicator`].
 
 mod debug_file;
+mod keeping;
 mod listen;
 mod logins;
 mod reload;
 
+use self::keeping::Keeping;
 use super::line::{ClacksLines, Line};
 use super::state::{
     Attempt, ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users,
@@ -85,6 +87,7 @@ struct Service {
     login_thread: Option<ToThread<Job>>,
     stopping: bool,
     at_end: Option<AtEnd>,
+    keeping: Option<Keeping>,
 }
 
 type AtEnd = Box<dyn FnOnce(&Communicator)>;
@@ -128,6 +131,7 @@ impl Server {
             login_thread: None,
             stopping: false,
             at_end: None,
+            keeping: None,
         })));
         server.with(communicator, |state, now, _| state.set_started(now));
         server.clean_every(communicator, interval);
@@ -140,8 +144,8 @@ impl Server {
         self.0.borrow_mut().cleaning = Some(timer);
     }
 
-    /// Calls `call` when the server has stopped listening and has said goodbye to its clients, while their last bytes are
-    /// on their way.
+    /// Calls `call` when the server has stopped listening, has said goodbye to its clients, while their last bytes may still
+    /// be on their way, and has saved its cache, if that is [kept](Self::keep).
     pub fn at_end(&self, call: impl FnOnce(&Communicator) + 'static) {
         self.0.borrow_mut().at_end = Some(Box::new(call));
     }
@@ -166,8 +170,9 @@ impl Server {
             }
             let Service { state, side, .. } = service;
             state.disconnect_all(&mut Connections { communicator, side });
-            service.at_end.take()
+            if service.keeping.is_none() { service.at_end.take() } else { None }
         };
+        self.finish_keeping(communicator);
         if let Some(at_end) = at_end {
             at_end(communicator);
         }
@@ -197,16 +202,21 @@ impl Server {
         communicator: &Communicator,
         call: impl FnOnce(&mut State<Id<ClacksLines>>, Now, &mut Connections<'_>) -> R,
     ) -> R {
-        let (result, shutdown, logins) = {
+        let (result, shutdown, logins, must_notice) = {
             let service = &mut *self.0.borrow_mut();
             let now = service.now(communicator);
             let Service { state, side, .. } = service;
             let result = call(state, now, &mut Connections { communicator, side });
-            (result, service.side.shutdown.take(), std::mem::take(&mut service.side.logins))
+            let side = &mut service.side;
+            let asked = (side.shutdown.take(), std::mem::take(&mut side.logins));
+            (result, asked.0, asked.1, service.must_notice())
         };
         self.compare(communicator, logins);
         if let Some(after) = shutdown {
             self.stop_in(communicator, after);
+        }
+        if must_notice {
+            self.notice_change(communicator);
         }
         result
     }

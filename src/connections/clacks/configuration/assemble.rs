@@ -7,6 +7,7 @@ use super::settings::Kind;
 use super::value::{Value, quote};
 use super::{Configuration, Master, Tls, User};
 use crate::connections::clacks::credentials::Password;
+use crate::connections::clacks::persistence::JournalSync;
 
 /// Where a setting in effect begins: its path (`ssl/cert`) and the byte.
 pub(super) type Mark = (String, usize);
@@ -61,6 +62,7 @@ impl Draft<'_> {
             ("socketchmod", Content::Value(Value::Number(mode))) => {
                 configuration.socket_mode = u32::try_from(mode).ok();
             }
+            ("journal", Content::Value(Value::Flag(on))) => configuration.journal = on,
             (_, Content::Value(Value::Number(number))) => {
                 if let Kind::Number { field, .. } = setting.kind {
                     *field(configuration) = number;
@@ -78,6 +80,13 @@ impl Draft<'_> {
                 "username" => configuration.username = text,
                 "password" => configuration.password = Password::new(text),
                 "persistancefile" => configuration.persistence_file = Some(text.into()),
+                "journalsync" => {
+                    configuration.journal_sync = match &*text {
+                        "none" => JournalSync::None,
+                        "always" => JournalSync::Always,
+                        _ => JournalSync::Interval,
+                    };
+                }
                 "debugfile" => configuration.debug_file = Some(text.into()),
                 _ => {}
             },
@@ -228,6 +237,17 @@ impl Draft<'_> {
     }
 
     fn check_files(&mut self) {
+        if self.mark("persistancefile").is_none() {
+            for name in ["journal", "journalsync"] {
+                if let Some(at) = self.mark(name) {
+                    self.notes.warning(at, format!("<{name}> has no effect without <persistancefile>"));
+                }
+            }
+        } else if !self.configuration.journal
+            && let Some(at) = self.mark("journalsync")
+        {
+            self.notes.warning(at, "<journalsync> has no effect: <journal> is 0");
+        }
         let Configuration { debug_file, persistence_file, .. } = &self.configuration;
         if let Some(at) = self.mark("debugfile")
             && debug_file.is_some()

@@ -25,6 +25,7 @@ pub use problems::{Place, Problem, Problems, Severity};
 pub use source::MAX_LENGTH;
 
 use super::credentials::{Password, PasswordHash};
+use super::persistence::JournalSync;
 
 /// The settings of a clacks server.
 ///
@@ -54,6 +55,10 @@ pub struct Configuration {
     pub persistence_file: Option<PathBuf>,
     /// A changed cache is written at most so often. Default: 10 s.
     pub persistence_interval: Duration,
+    /// Whether a journal stands beside the persistence file. Default: yes.
+    pub journal: bool,
+    /// When the journal is brought to the disk itself. Default: each second.
+    pub journal_sync: JournalSync,
     /// A client that sends no PING for so long is closed. Default: 180 s. The reference client sends
     /// none in its first 120 s.
     pub ping_timeout: Duration,
@@ -144,6 +149,8 @@ impl Configuration {
             users: Vec::new(),
             persistence_file: None,
             persistence_interval: Duration::from_secs(10),
+            journal: true,
+            journal_sync: JournalSync::Interval,
             ping_timeout: Duration::from_secs(180),
             interclacks_ping_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(15),

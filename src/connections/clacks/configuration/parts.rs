@@ -2,6 +2,7 @@
 
 use super::Configuration;
 use crate::connections::clacks::credentials::{Password, PasswordHash};
+use crate::connections::clacks::persistence::PersistenceOptions;
 use crate::connections::clacks::server::ServerLimits;
 use crate::connections::clacks::state::{Permissions, Settings, Users};
 
@@ -29,6 +30,15 @@ impl Configuration {
             max_out_buffer: self.max_out_buffer,
             max_clients: self.max_clients,
         }
+    }
+
+    /// Where and how the cache is kept, if it is.
+    pub fn persistence(&self) -> Option<PersistenceOptions> {
+        let mut options = PersistenceOptions::new(self.persistence_file.as_ref()?);
+        options.interval = self.persistence_interval;
+        options.journal = self.journal;
+        options.sync = self.journal_sync;
+        Some(options)
     }
 
     /// Who may log in: the main user with all permissions, the others with theirs and never `interclacks`.

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Mode,
     /// 0 or 1.
     Flag,
+    /// One of some words.
+    Word(&'static [&'static str]),
     /// Anything: it has no effect.
     Ignored,
     /// Settings of its own.
@@ -90,6 +92,7 @@ impl Kind {
             Self::Seconds { .. } => "seconds",
             Self::Mode => "octal mode",
             Self::Flag => "flag",
+            Self::Word(_) => "word",
             Self::Ignored => "anything",
             Self::Group(_) | Self::Hosts => "group",
         }
@@ -113,6 +116,7 @@ impl fmt::Display for Kind {
             Self::Number { unit, min, max, .. } => write!(f, "{min} to {max} {unit}"),
             Self::Mode => f.write_str("0 to 777"),
             Self::Flag => f.write_str("0 or 1"),
+            Self::Word(words) => f.write_str(&words.join(" or ")),
             Self::Ignored | Self::Group(_) | Self::Hosts => f.write_str("any"),
         }
     }
@@ -156,6 +160,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     many("user", "none", Kind::Group(USER)),
     once("persistancefile", "none", Kind::Path),
     seconds("persistanceinterval", "10", Least::Zero, |c| &mut c.persistence_interval),
+    once("journal", "1", Kind::Flag),
+    once("journalsync", "interval", Kind::Word(JOURNAL_SYNC)),
     seconds("pingtimeout", "180", Least::Centisecond, |c| &mut c.ping_timeout),
     seconds("interclackspingtimeout", "60", Least::Centisecond, |c| &mut c.interclacks_ping_timeout),
     seconds("authtimeout", "15", Least::Centisecond, |c| &mut c.auth_timeout),
@@ -189,6 +195,9 @@ pub(super) static SETTINGS: &[Setting] = &[
         Kind::Number { unit: "clients", min: 1, max: 1_000_000, field: |c| &mut c.max_clients },
     ),
 ];
+
+/// When a journal is brought to the disk: the words, in the order of what they cost.
+static JOURNAL_SYNC: &[&str] = &["none", "interval", "always"];
 
 static SSL: &[Setting] =
     &[once("cert", "required with ip", Kind::Path), once("key", "required with ip", Kind::Path)];

@@ -56,6 +56,8 @@ pub(super) fn parse(kind: &Kind, text: &str) -> Result<Value, String> {
             "1" => Ok(Value::Flag(true)),
             _ => Err(unfit()),
         },
+        Kind::Word(words) if words.contains(&trimmed) => Ok(Value::Text(trimmed.into())),
+        Kind::Word(_) => Err(unfit()),
         Kind::Group(_) | Kind::Hosts => Err("is a group of settings: it must be an element".into()),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 /// What a persistence file as a whole is told by: a journal belongs to the file that it was begun with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(in crate::connections::clacks) struct Identity {
     pub(super) len: u64,
     pub(super) crc: u32,
 }

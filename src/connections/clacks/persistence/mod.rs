@@ -1,11 +1,81 @@
-//! Keeping the cache while the server is down.
+//! Keeping the cache while the server is down: a file in the reference server's format, and a journal beside it.
+//!
+//! [`Persistence::load`] finds what is there, [`Server::keep`](super::Server::keep) keeps it from then on. [`read_file`] and
+//! [`write_file`] read and write the file alone.
 
+mod disk;
 mod error;
 mod file;
+mod journal;
+pub(super) mod keeper;
 mod lines;
 mod old;
+mod options;
+mod paths;
+mod record;
+mod recovery;
+pub(super) mod saver;
 mod scalar;
+mod segment;
 mod v3;
 
 pub use error::{FileError, PersistenceError};
 pub use file::{FileVersion, read_file, write_file};
+pub use options::{JournalSync, PersistenceOptions};
+pub use recovery::Note;
+
+use self::disk::{Disk, RealDisk};
+use self::keeper::{JournalLimits, Keeper};
+use self::paths::Paths;
+use self::recovery::{Recovery, recover};
+use self::saver::Saver;
+use super::store::Store;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What is on the disk of a cache, to be kept by a server from now on.
+pub struct Persistence {
+    options: PersistenceOptions,
+    recovery: Recovery,
+}
+
+impl Persistence {
+    /// Looks for a cache: the file, else its backup, else the one that was being written, else none; and for the changes
+    /// in its journal. Nothing on the disk is changed, and nothing that is there is an error: see the [notes](Self::notes).
+    pub fn load(options: PersistenceOptions) -> (Self, Store) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let paths = Paths { file: options.file.clone() };
+        let mut recovery = recover(&RealDisk, &paths, since_1970.as_secs_f64());
+        let store = std::mem::replace(&mut recovery.store, Store::new(None));
+        (Self { options, recovery }, store)
+    }
+
+    /// What there is to tell of what was found, for a log.
+    pub fn notes(&self) -> &[Note] {
+        &self.recovery.notes
+    }
+
+    /// Of which version the file is that was loaded; `None`: there was none that could be used.
+    pub fn version(&self) -> Option<FileVersion> {
+        self.recovery.source.as_ref().map(|(_, version)| *version)
+    }
+
+    /// How many changes the journal had.
+    pub fn changes(&self) -> u64 {
+        self.recovery.changes
+    }
+
+    pub(super) fn into_parts(mut self) -> (Arc<dyn Disk>, Saver, Keeper) {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let saver = Saver::new(disk.clone(), Paths { file: self.options.file.clone() });
+        let keeper = Keeper::new(disk.clone(), &self.options, JournalLimits::DEFAULT, &mut self.recovery);
+        (disk, saver, keeper)
+    }
+}
+
+impl fmt::Debug for Persistence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Persistence").field("options", &self.options).field("notes", &self.notes()).finish()
+    }
+}

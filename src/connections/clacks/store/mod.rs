@@ -153,6 +153,17 @@ impl Store {
         self.dirty = dirty;
     }
 
+    /// Takes an entry out again, as if it had never been loaded.
+    pub fn unload(&mut self, key: &[u8]) {
+        let dirty = self.dirty;
+        let changes = std::mem::take(&mut self.changes);
+        if let Some(slot) = self.find(key) {
+            self.forget(key, slot);
+        }
+        self.changes = changes;
+        self.dirty = dirty;
+    }
+
     /// The entry, a tombstone too.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         self.entries.get(*self.by_key.get(key)?)

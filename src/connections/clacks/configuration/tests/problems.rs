@@ -214,6 +214,24 @@ fn values_that_do_not_fit_are_told() {
         "<debugfile>a</debugfile><persistancefile>a</persistancefile>",
         &["c.xml:2:1: <debugfile> is the <persistancefile> too: choose another name"],
     );
+    check_with_base(
+        "<persistancefile>a</persistancefile><journal>2</journal><journalsync>sometimes</journalsync>",
+        &[
+            "c.xml:2:37: <journal> is \"2\": expected is 0 or 1",
+            "c.xml:2:57: <journalsync> is \"sometimes\": expected is none or interval or always",
+        ],
+    );
+    check_with_base(
+        "<journal>1</journal><journalsync>always</journalsync>",
+        &[
+            "c.xml:2:1: warning: <journal> has no effect without <persistancefile>",
+            "c.xml:2:21: warning: <journalsync> has no effect without <persistancefile>",
+        ],
+    );
+    check_with_base(
+        "<persistancefile>a</persistancefile><journal>0</journal><journalsync>always</journalsync>",
+        &["c.xml:2:57: warning: <journalsync> has no effect: <journal> is 0"],
+    );
     check(
         "<clacks ssl='x' username='' password='b'>\n<socket> </socket></clacks>",
         &[

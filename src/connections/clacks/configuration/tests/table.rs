@@ -63,7 +63,9 @@ fn every_setting_is_read_and_has_the_default_that_the_table_says() {
             Kind::Seconds { .. } => "0.25",
             Kind::Number { .. } => "40000000",
             Kind::Mode => "640",
+            Kind::Flag if setting.default == "1" => "0",
             Kind::Flag => "1",
+            Kind::Word(words) => words.iter().find(|word| **word != setting.default).unwrap(),
             Kind::Port { .. } => "42",
             _ => "sample",
         };
