@@ -5,6 +5,7 @@ mod certificates;
 mod detect;
 mod ending;
 mod handshake;
+mod permanent;
 mod reload;
 mod roots;
 mod stage;
