@@ -47,6 +47,8 @@ pub(crate) struct Mark {
     pub(crate) queued: u64,
     /// It stays when the connection is lost.
     pub(crate) kept: bool,
+    /// Its name, counted up.
+    pub(crate) number: u64,
 }
 
 /// What one attempt to write has brought.
@@ -429,7 +431,7 @@ mod tests {
                             1 => into.push_shared(&Rc::new(bytes), &mut spares),
                             _ => into.push(&bytes, &mut spares),
                         }
-                        into.mark(Mark { len: size, queued: 0, kept });
+                        into.mark(Mark { len: size, queued: 0, kept, number: n as u64 });
                         queue.append(other, &mut spares);
                     }
                     4 | 5 => {

@@ -119,6 +119,8 @@ pub(crate) struct Permanent {
     pub(crate) holding: bool,
     /// It was called for that its queue is low, and the handler does not know it yet.
     pub(crate) owes_drained: bool,
+    /// Items that were queued until now: the name of the next one.
+    pub(crate) items: u64,
     /// Items that were never sent.
     pub(crate) dropped: u64,
 }
@@ -142,6 +144,7 @@ impl Permanent {
             greeting: OutQueue::default(),
             holding: false,
             owes_drained: false,
+            items: 0,
             dropped: 0,
         }
     }

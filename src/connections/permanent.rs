@@ -10,6 +10,7 @@ use crate::communicator::{
 use mio::Interest;
 use mio::event::Source;
 use std::io;
+use std::ops::Range;
 
 /// # Permanent connections
 impl Communicator {
@@ -117,6 +118,13 @@ impl Communicator {
             Some(false) => true,
             None => false,
         }
+    }
+
+    /// Which items of a permanent connection wait. They are numbered from 0, as they are queued: the next one gets the number of
+    /// the end. What is before the start was written, or dropped; between the two may be gaps where items were dropped. `None`:
+    /// there is no such permanent connection.
+    pub fn queued_items(&self, key: impl Into<Key>) -> Option<Range<u64>> {
+        self.core(|core| core.items(key.into()))
     }
 
     /// Holds back what a permanent connection has to send, but for what it is [greeted](Self::greet) with, until it is

@@ -8,6 +8,7 @@ use crate::communicator::permanent::{Keep, Lost, Permanent, Reconnect};
 use crate::communicator::slot::{Phase, Ready};
 use std::any::Any;
 use std::mem::take;
+use std::ops::Range;
 
 impl<D, F> Core<D, F> {
     /// A slot that makes its first attempt when its pauses say so.
@@ -233,6 +234,13 @@ impl<D, F> Core<D, F> {
             self.make_dirty(key);
         }
         Ok(())
+    }
+
+    /// The name of the first item that waits, and of the next one that is queued.
+    pub(crate) fn items(&self, key: Key) -> Option<Range<u64>> {
+        let slot = self.slot(key)?;
+        let next = slot.permanent.as_ref()?.items;
+        Some(slot.out.first_item().map_or(next, |first| first.number)..next)
     }
 
     /// Sets whether only the greeting leaves. `false`: there is no such permanent connection.

@@ -37,9 +37,10 @@ impl<D, F> Core<D, F> {
         let slot = Self::writable(&mut self.slots, key)?;
         let first = slot.out.is_empty();
         push(&mut slot.out, &mut self.spares);
-        if let Some(permanent) = &slot.permanent {
-            let kept = keep.unwrap_or(permanent.keep) == Keep::Yes;
-            slot.out.mark(Mark { len, queued: now, kept });
+        if let Some(permanent) = &mut slot.permanent {
+            let (kept, number) = (keep.unwrap_or(permanent.keep) == Keep::Yes, permanent.items);
+            permanent.items += 1;
+            slot.out.mark(Mark { len, queued: now, kept, number });
         }
         Ok(self.queued(key, first))
     }

@@ -225,8 +225,11 @@ fn a_half_written_item_is_sent_whole_again_or_dropped_and_no_whole_one_twice() {
                 far.take(&stage.communicator, stage.id, 0);
             }
             stage.lose(&far);
+            let written = 3 - again.lines().count() as u64;
+            assert_eq!(stage.communicator.queued_items(stage.id), Some(written..3));
             let far = stage.connect();
             assert_eq!(far.text(), again, "after {room} bytes, resent: {resend}, broken: {broken}");
+            assert_eq!(stage.communicator.queued_items(stage.id), Some(3..3));
         }
     }
 }

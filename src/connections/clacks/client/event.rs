@@ -12,6 +12,14 @@ pub enum Event {
         /// As in its greeting.
         server: String,
     },
+    /// A [lasting](super::Client::lasting) client has logged in again after a loss, and listens, and monitors, as before. What was
+    /// signalled meanwhile it has not heard.
+    Reconnected {
+        /// As in its greeting.
+        server: String,
+        /// To how many names it listens.
+        listening: usize,
+    },
     /// A signal without a value.
     Notify {
         /// Its name.

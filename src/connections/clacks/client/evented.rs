@@ -6,15 +6,21 @@ use super::super::server_line::ServerLine;
 use super::command::CommandLine;
 use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
+use super::lasting::{Lasting, Subscription};
 use super::login::Login;
 use super::options::DEFAULT_TIMEOUT;
-use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeout, Timeouts, TimerId};
-use crate::connections::Transport;
+use crate::communicator::{
+    Closed, Communicator, Cx, Handler, HandlerResult, Id, Keep, Reconnect, SendError, Timeout, Timeouts,
+    TimerId,
+};
+use crate::connections::{Connect, Transport};
 use mio::net::UnixStream;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::mem::replace;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,7 +42,25 @@ pub trait ClientHandler: 'static {
     /// End the connection.
     fn event(&mut self, event: &Event, client: &Client) -> HandlerResult;
 
-    /// The connection has ended, or was never established. The last call.
+    /// A [lasting](Client::lasting) client has no connection any more; it reconnects in its time.
+    ///
+    /// # Errors
+    /// End it for good.
+    fn lost(&mut self, why: &ClientError, client: &Client) -> HandlerResult {
+        let _ = (why, client);
+        Ok(())
+    }
+
+    /// A [lasting](Client::lasting) client could not connect or log in; it tries again in its time.
+    ///
+    /// # Errors
+    /// End it for good.
+    fn failed(&mut self, why: &ClientError, client: &Client) -> HandlerResult {
+        let _ = (why, client);
+        Ok(())
+    }
+
+    /// The connection has ended for good, or was never established. The last call.
     fn disconnected(&mut self, why: ClientError, client: &Client) {
         let _ = (why, client);
     }
@@ -97,6 +121,8 @@ struct Requests {
     serial: u64,
     /// Commands were sent since the last request, which may still be refused.
     unflushed: bool,
+    /// It reconnects by itself.
+    lasting: Option<Lasting>,
 }
 
 struct Request {
@@ -104,6 +130,8 @@ struct Request {
     want: Want,
     refusal: Option<ClientError>,
     timer: Option<TimerId>,
+    /// The items that it is made of, if they are numbered.
+    items: Range<u64>,
 }
 
 enum Want {
@@ -148,10 +176,8 @@ impl Client {
         timeout: Duration,
         handler: impl ClientHandler,
     ) -> io::Result<Self> {
-        let requests = Requests { timeout, waiting: VecDeque::new(), serial: 0, unflushed: false };
-        let requests = Rc::new(RefCell::new(requests));
-        let session =
-            Session { requests: requests.clone(), handler, server: String::new(), login: None, end: None };
+        let requests = Requests::new(timeout, None);
+        let session = Session::new(requests.clone(), handler);
         let id = communicator.stream(transport, ClacksLines::new(), session)?;
         communicator.set_name(id, name);
         communicator.set_timeouts(id, Timeouts { connect: Some(timeout), ..Timeouts::default() });
@@ -161,6 +187,69 @@ impl Client {
             communicator.send(id, &[line.as_bytes()]).map_err(io::Error::other)?;
         }
         Ok(client)
+    }
+
+    /// A client that connects, logs in, and does so again whenever it is lost, over what `connect` makes: a
+    /// [`Route`](super::Route), a [`ToUnix`](crate::ToUnix). [`Event::Connected`] comes at the first login,
+    /// [`Event::Reconnected`] at each later one, when it listens again to what it listened to before.
+    ///
+    /// While it is away, and until the server has answered the login, commands and requests wait in the order in which they were
+    /// given, within the bounds of [`Away`](crate::Away), or are refused ([`ClientError::Away`]) if
+    /// [`Keep::No`](crate::Keep::No) says so; `listen`, `unlisten` and `monitor` are only noted. A request's time runs all the same. What was
+    /// written when the connection was lost is never sent again: requests fail then, and whether the last commands
+    /// have taken effect nobody knows.
+    ///
+    /// ```
+    /// # use eventdispatcher::connections::clacks::{Permissions, Server, ServerLimits, Settings, Store, Users};
+    /// # use eventdispatcher::UnixBind;
+    /// use eventdispatcher::connections::clacks::client::{Client, Event, Login};
+    /// use eventdispatcher::{Communicator, Reconnect, ToUnix};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let socket = folder.path().join("clacks.sock");
+    /// let communicator = Communicator::new()?;
+    /// let (login, reconnect) = (Login::new("admin", "secret"), Reconnect::default());
+    /// let client = Client::lasting(&communicator, ToUnix::new(&socket), &login, reconnect, |event: &Event, client: &Client| {
+    ///     if let Event::Set { name, value } = event {
+    ///         assert_eq!((&name[..], &value[..]), (&b"temperature"[..], &b"21.5"[..]));
+    ///         client.communicator().close_all();
+    ///     }
+    ///     Ok(())
+    /// });
+    /// client.listen(b"temperature")?; // there need not be a server yet
+    /// # let mut users = Users::default();
+    /// # users.add("admin", "secret", Permissions::ALL);
+    /// # let server = Server::start(&communicator, Settings::default(), ServerLimits::default(), users, Store::new(None));
+    /// # server.listen_unix(&communicator, UnixBind::new(&socket))?;
+    /// # let other = Client::connect_unix(&communicator, &socket, &login, |_: &Event, _: &Client| Ok(()))?;
+    /// # client.flush(move |_, _| other.set(b"temperature", b"21.5").unwrap())?;
+    /// communicator.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lasting(
+        communicator: &Communicator,
+        connect: impl Connect,
+        login: &Login,
+        reconnect: Reconnect,
+        handler: impl ClientHandler,
+    ) -> Self {
+        Self::start_lasting(communicator, connect, login, reconnect, DEFAULT_TIMEOUT, handler)
+    }
+
+    pub(super) fn start_lasting(
+        communicator: &Communicator,
+        connect: impl Connect,
+        login: &Login,
+        reconnect: Reconnect,
+        timeout: Duration,
+        handler: impl ClientHandler,
+    ) -> Self {
+        let requests = Requests::new(timeout, Some(Lasting::new(login)));
+        let session = Session::new(requests.clone(), handler);
+        let id = communicator.permanent(connect, reconnect, ClacksLines::new, session);
+        communicator.hold(id, true);
+        communicator.set_timeouts(id, Timeouts { connect: Some(timeout), ..Timeouts::default() });
+        Self { communicator: communicator.clone(), id, requests }
     }
 
     /// The communicator that it is on.
@@ -196,7 +285,7 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn listen(&self, name: &[u8]) -> Result<(), ClientError> {
-        self.command(&CommandLine::named("LISTEN", name)?)
+        self.subscribe(&CommandLine::named("LISTEN", name)?, Subscription::Listen(name))
     }
 
     /// Listens to a name no more.
@@ -204,7 +293,7 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn unlisten(&self, name: &[u8]) -> Result<(), ClientError> {
-        self.command(&CommandLine::named("UNLISTEN", name)?)
+        self.subscribe(&CommandLine::named("UNLISTEN", name)?, Subscription::Unlisten(name))
     }
 
     /// Keeps a value.
@@ -260,7 +349,8 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn monitor(&self, on: bool) -> Result<(), ClientError> {
-        self.command(&CommandLine::word(if on { "MONITOR" } else { "UNMONITOR" }))
+        let command = CommandLine::word(if on { "MONITOR" } else { "UNMONITOR" });
+        self.subscribe(&command, Subscription::Monitor(on))
     }
 
     /// Disconnects another client.
@@ -340,6 +430,23 @@ impl Client {
         Ok(())
     }
 
+    /// A command that is said again to each new connection.
+    fn subscribe(&self, command: &CommandLine, subscription: Subscription<'_>) -> Result<(), ClientError> {
+        let requests = &mut *self.requests.borrow_mut();
+        match &mut requests.lasting {
+            Some(lasting) => {
+                lasting.note(subscription)?;
+                match self.communicator.send_kept(self.id, &[command.bytes()], Keep::No) {
+                    Err(SendError::Away) => return Ok(()),
+                    sent => sent?,
+                }
+            }
+            None => self.send(command.bytes())?,
+        }
+        requests.unflushed = true;
+        Ok(())
+    }
+
     fn request(&self, command: CommandLine, want: Want) -> Result<(), ClientError> {
         let requests = &mut *self.requests.borrow_mut();
         if requests.waiting.len() >= MOST_REQUESTS {
@@ -348,20 +455,34 @@ impl Client {
         if requests.unflushed {
             self.flush_with(requests, Want::Nothing)?;
         }
+        let first = self.next_item();
         self.send(command.bytes())?;
-        self.flush_with(requests, want)
+        // If the rest can't be sent, what this brings must not be taken for another's.
+        requests.unflushed = true;
+        self.flush_with(requests, want)?;
+        if let Some(request) = requests.waiting.back_mut() {
+            request.items.start = first;
+        }
+        Ok(())
+    }
+
+    /// The number of the item that is sent next, if they are numbered.
+    fn next_item(&self) -> u64 {
+        self.communicator.queued_items(self.id).map_or(0, |items| items.end)
     }
 
     fn flush_with(&self, requests: &mut Requests, want: Want) -> Result<(), ClientError> {
         requests.serial += 1;
         let serial = requests.serial;
+        let first = self.next_item();
         self.send(format!("FLUSH r{serial}").as_bytes())?;
         requests.unflushed = false;
         let timer = match want {
             Want::Nothing => None,
             _ => self.communicator.timer(self.id, requests.timeout, serial),
         };
-        requests.waiting.push_back(Request { serial, want, refusal: None, timer });
+        let items = first..first + 1;
+        requests.waiting.push_back(Request { serial, want, refusal: None, timer, items });
         Ok(())
     }
 
@@ -376,7 +497,20 @@ impl fmt::Debug for Client {
     }
 }
 
+impl Requests {
+    fn new(timeout: Duration, lasting: Option<Lasting>) -> Rc<RefCell<Self>> {
+        let waiting = VecDeque::new();
+        Rc::new(RefCell::new(Self { timeout, waiting, serial: 0, unflushed: false, lasting }))
+    }
+}
+
 impl Request {
+    /// What is left of one that nobody waits for any more: its answer may still come, and is nobody else's.
+    fn leave(&mut self) -> Self {
+        let (want, refusal) = (replace(&mut self.want, Want::Nothing), self.refusal.take());
+        Self { serial: self.serial, want, refusal, timer: self.timer.take(), items: self.items.clone() }
+    }
+
     fn look(&mut self, line: &[u8]) {
         match &mut self.want {
             Want::Nothing | Want::Done(_) => {}
@@ -418,11 +552,59 @@ struct Session<H> {
     server: String,
     /// Set while the login has no answer.
     login: Option<TimerId>,
+    ping: Option<TimerId>,
+    /// The login has succeeded.
+    inside: bool,
     /// What the server said before it ended the connection.
     end: Option<ClientError>,
 }
 
 impl<H: ClientHandler> Session<H> {
+    fn new(requests: Rc<RefCell<Requests>>, handler: H) -> Self {
+        Self { requests, handler, server: String::new(), login: None, ping: None, inside: false, end: None }
+    }
+
+    /// Gives the connection up.
+    fn give_up(&mut self, why: ClientError, cx: &Cx<'_, ClacksLines>) {
+        self.end = Some(why);
+        // Only one that lasts can be made anew.
+        if !cx.reconnect(cx.id()) {
+            cx.close();
+        }
+    }
+
+    /// The login has succeeded.
+    fn enter(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        if let Some(timer) = self.login.take() {
+            cx.cancel(timer);
+        }
+        self.inside = true;
+        cx.hold(cx.id(), false);
+        let server = self.server.clone();
+        let again = self.requests.borrow_mut().lasting.as_mut().and_then(Lasting::enter);
+        let event = match again {
+            Some(listening) => Event::Reconnected { server, listening },
+            None => Event::Connected { server },
+        };
+        self.handler.event(&event, &self.client(cx))
+    }
+
+    /// Requests of which something is not in the queue any more, and will have no answer, have failed.
+    fn fail_unqueued(&self, why: &ClientError, cx: &Cx<'_, ClacksLines>) {
+        let start = cx.queued_items(cx.id()).map_or(u64::MAX, |items| items.start);
+        let failed: Vec<Request> = {
+            let waiting = &mut self.requests.borrow_mut().waiting;
+            let failed = waiting.iter_mut().filter(|request| request.items.start < start);
+            let failed = failed.map(Request::leave).collect();
+            waiting.retain(|request| request.items.end > start);
+            failed
+        };
+        let client = self.client(cx);
+        for request in failed {
+            request.finish(Some(why.same()), &client);
+        }
+    }
+
     fn client(&self, cx: &Cx<'_, ClacksLines>) -> Client {
         Client { communicator: Communicator::clone(cx), id: cx.id(), requests: self.requests.clone() }
     }
@@ -435,15 +617,10 @@ impl<H: ClientHandler> Session<H> {
                 return Ok(());
             }
             ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => {
-                if let Some(timer) = self.login.take() {
-                    cx.cancel(timer);
-                }
-                let server = self.server.clone();
-                return self.handler.event(&Event::Connected { server }, &client);
+                return self.enter(cx);
             }
             ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_FAILED) => {
-                self.end = Some(ClientError::LoginFailed);
-                cx.close();
+                self.give_up(ClientError::LoginFailed, cx);
                 return Ok(());
             }
             ServerLine::Quit => {
@@ -510,11 +687,24 @@ fn serial(id: &[u8]) -> Option<u64> {
     std::str::from_utf8(id.strip_prefix(b"r")?).ok()?.parse().ok()
 }
 
+fn reason(why: &Closed) -> ClientError {
+    match why {
+        Closed::Connect(error) => ClientError::Connect(io::Error::new(error.kind(), why.to_string())),
+        why => ClientError::Disconnected(why.to_string()),
+    }
+}
+
 impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
     fn connected(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        cx.after(PING_INTERVAL, PING);
+        self.ping = cx.after(PING_INTERVAL, PING);
         let timeout = self.requests.borrow().timeout;
         self.login = cx.after(timeout, LOGIN);
+        if let Some(lasting) = &self.requests.borrow().lasting {
+            lasting.greet(cx)?;
+        }
+        if cx.queued_items(cx.id()).is_some() {
+            self.fail_unqueued(&ClientError::Away, cx); // what has waited for too long
+        }
         Ok(())
     }
 
@@ -528,18 +718,16 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
     fn timeout(&mut self, what: Timeout, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         match what {
             Timeout::Timer(PING) => {
-                cx.reply(&[b"PING"])?;
-                cx.after(PING_INTERVAL, PING);
+                cx.send_kept(cx.id(), &[b"PING"], Keep::No)?;
+                self.ping = cx.after(PING_INTERVAL, PING);
             }
             Timeout::Timer(LOGIN) => {
-                self.end = Some(ClientError::TimedOut);
-                cx.close();
+                self.give_up(ClientError::TimedOut, cx);
             }
             Timeout::Timer(serial) => {
                 let late = {
                     let waiting = &mut self.requests.borrow_mut().waiting;
-                    let at = waiting.iter().position(|request| request.serial == serial);
-                    at.and_then(|at| waiting.remove(at))
+                    waiting.iter_mut().find(|request| request.serial == serial).map(Request::leave)
                 };
                 if let Some(late) = late {
                     late.finish(Some(ClientError::TimedOut), &self.client(cx));
@@ -550,12 +738,27 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
         Ok(())
     }
 
+    fn failed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        self.handler.failed(&reason(why), &self.client(cx))
+    }
+
+    fn lost(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        for timer in self.login.take().into_iter().chain(self.ping.take()) {
+            cx.cancel(timer);
+        }
+        cx.hold(cx.id(), true);
+        let why = self.end.take().unwrap_or_else(|| reason(why));
+        self.fail_unqueued(&why, cx);
+        self.server.clear();
+        match replace(&mut self.inside, false) {
+            true => self.handler.lost(&why, &self.client(cx)),
+            false => self.handler.failed(&why, &self.client(cx)),
+        }
+    }
+
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
         let client = self.client(cx);
-        let why = self.end.take().unwrap_or_else(|| match why {
-            Closed::Connect(error) => ClientError::Connect(io::Error::new(error.kind(), why.to_string())),
-            why => ClientError::Disconnected(why.to_string()),
-        });
+        let why = self.end.take().unwrap_or_else(|| reason(why));
         let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
         for request in waiting {
             request.finish(Some(why.same()), &client);

@@ -9,6 +9,7 @@ mod command;
 mod error;
 mod event;
 mod evented;
+mod lasting;
 mod login;
 mod options;
 mod route;

@@ -10,7 +10,7 @@ use super::login::Login;
 #[cfg(feature = "tls")]
 use super::route::HostPort;
 use super::route::Route;
-use crate::communicator::Communicator;
+use crate::communicator::{Communicator, Reconnect};
 #[cfg(feature = "tls")]
 use crate::connections::tls::{TlsClient, TlsClientBuilder};
 use std::ffi::OsString;
@@ -228,6 +228,21 @@ impl ClientOptions {
         let transport = route.connect()?;
         Client::start(communicator, transport, &route.to_string(), &login, self.timeout, handler)
             .map_err(ClientError::Connect)
+    }
+
+    /// Connects on a communicator, along the [route](Self::route), and again whenever that is lost:
+    /// [`Client::lasting`]. There need not be a server yet.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route), and when there is no password.
+    pub fn connect_lasting(
+        &self,
+        communicator: &Communicator,
+        reconnect: Reconnect,
+        handler: impl ClientHandler,
+    ) -> Result<Client, ClientError> {
+        let (route, login) = (self.route()?, self.login()?);
+        Ok(Client::start_lasting(communicator, route, &login, reconnect, self.timeout, handler))
     }
 
     /// Connects for one call at a time, along the [route](Self::route).

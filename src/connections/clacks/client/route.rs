@@ -1,9 +1,9 @@
 //! The way to a server.
 
 use super::error::ClientError;
-use crate::connections::Transport;
 #[cfg(feature = "tls")]
 use crate::connections::tls::{Tls, TlsClient};
+use crate::connections::{Attempt, Connect, Transport};
 use mio::net::UnixStream;
 use std::fmt;
 use std::io;
@@ -69,6 +69,40 @@ impl Route {
                 let stream = connect(addresses, *timeout).map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 Ok(Box::new(Tls::client(stream, &host.name, tls).map_err(failed)?))
+            }
+        }
+    }
+}
+
+/// For a client that [lasts](super::Client::lasting). If a name has several addresses, each attempt after a failure tries the next one.
+impl Connect for Route {
+    type Transport = Box<dyn Transport>;
+
+    fn connect(&mut self, attempt: Attempt<Self::Transport>) {
+        let made = self
+            .attempt(attempt.failures())
+            .map_err(|error| io::Error::new(error.kind(), format!("can't connect to {self}: {error}")));
+        attempt.done(made);
+    }
+
+    fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Route {
+    /// Begins to connect, after so many failures.
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is one way only"))]
+    fn attempt(&self, failures: u64) -> io::Result<Box<dyn Transport>> {
+        match &self.0 {
+            Way::Socket(path) => Ok(Box::new(UnixStream::connect(path)?)),
+            #[cfg(feature = "tls")]
+            Way::Tls { host, addresses, tls, .. } => {
+                let at = usize::try_from(failures).unwrap_or(0) % addresses.len().max(1);
+                let address = addresses.get(at).ok_or_else(|| io::Error::other("it has no address"))?;
+                let stream = mio::net::TcpStream::connect(*address)?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(Tls::client(stream, &host.name, tls)?))
             }
         }
     }
