@@ -57,6 +57,9 @@ impl<D, F> Core<D, F> {
         (slot.blocked, slot.stuck, slot.hung_up, slot.finished) = (false, false, false, false);
         slot.unread = 0;
         slot.pressed |= take(&mut permanent.owes_drained);
+        if slot.overdue {
+            slot.ready.add(Ready::DEADLINE); // it was lost before it could be told
+        }
         waste.extend(slot.write_error.take().map(|error| Box::new(error) as Box<dyn Any>));
         waste.extend(permanent.arrived.take());
         permanent.greeting.clear(spares);

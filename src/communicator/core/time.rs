@@ -109,8 +109,14 @@ impl<D, F> Core<D, F> {
         Some(tag)
     }
 
-    /// Lets go of those that a call neither took nor put back.
+    /// Lets go of those that a call neither took nor put back. A connection that was only lost in that call is called for
+    /// them again.
     pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {
+        if let Some(slot) = self.open(key).filter(|slot| slot.permanent.is_some()) {
+            let untold = due.iter().filter(|timer| slot.timers.contains(timer) && !slot.due.contains(timer));
+            let untold: Vec<Handle> = untold.copied().collect();
+            return self.put_back(key, Ready::TIMERS, &untold);
+        }
         for &timer in due {
             if !self.any(key).is_some_and(|slot| slot.due.contains(&timer)) {
                 let _ = self.take_timer(key, timer);

@@ -167,7 +167,14 @@ impl World {
             self.core.forget_timers(key, &begun.due);
             let taken = |timer: &Timer| timer.peer == Some(id) && begun.due.contains(&handle(&timer.id));
             let kept = self.peers[id].due.clone();
-            self.timers.retain(|timer| !taken(timer) || kept.contains(&timer.id));
+            if self.peers[id].permanent.is_some() {
+                let set = self.timers.iter().filter(|timer| taken(timer)).map(|timer| timer.id);
+                let mut set: Vec<TimerId> = set.filter(|timer| !kept.contains(timer)).collect();
+                set.sort_by_key(|timer| begun.due.iter().position(|due| *due == handle(timer)));
+                self.peers[id].due.splice(..0, set);
+            } else {
+                self.timers.retain(|timer| !taken(timer) || kept.contains(&timer.id));
+            }
         }
         let wants_write = self.set_interest(id, begun.wants_write);
         let ended = self.core.end(key, begun.driver, wants_write);

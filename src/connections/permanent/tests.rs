@@ -601,6 +601,31 @@ fn its_own_timers_and_its_deadline_come_while_it_is_away() {
 }
 
 #[test]
+fn a_timer_that_is_over_in_the_call_that_loses_it_comes_after_that() {
+    let stage = stage(hourly(), |event, _| match event {
+        "fail" => Err("I was told to".into()),
+        _ => Ok(()),
+    });
+    let far = stage.connect();
+    let (communicator, id) = (&stage.communicator, stage.id);
+    communicator.timer(id, Duration::ZERO, 1).unwrap();
+    communicator.timer(id, Duration::ZERO, 2).unwrap();
+    communicator.set_deadline(id, Some(std::time::Instant::now()));
+    far.send(communicator, id, "fail\n");
+    stage.settle();
+    let lost = "lost: its handler failed: I was told to";
+    assert_eq!(stage.seen(), ["connected", "fail", lost, "Deadline", "Timer(1)", "Timer(2)"]);
+
+    // The same with an attempt that fails at once.
+    communicator.timer(id, Duration::ZERO, 3).unwrap();
+    communicator.reconnect(id);
+    stage.settle();
+    let mut seen = stage.seen();
+    seen.sort();
+    assert_eq!(seen, ["Timer(3)", "failed: could not connect: connection refused"]);
+}
+
+#[test]
 fn an_attempt_has_the_time_that_connecting_has() {
     let stage = stage(hourly(), ok);
     let timeouts = Timeouts { connect: Some(Duration::from_nanos(1)), ..Timeouts::default() };
