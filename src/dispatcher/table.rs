@@ -1,10 +1,10 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 
 use slab::Slab;
 
 use super::entry::{Entry, Flow, Priority, Tag};
+use super::hash::ByCommand;
 use super::pattern::Pattern;
 use super::template::Captures;
 use super::view::MessageRef;
@@ -43,7 +43,7 @@ pub struct EntryId {
 pub struct Table<A> {
     slots: Slab<Slot<A>>,
     /// Entries for one command each, sorted.
-    exact: HashMap<Box<str>, Vec<Key>>,
+    exact: ByCommand<Vec<Key>>,
     /// All other entries but the catch-all, sorted.
     patterns: Vec<Key>,
     catch_all: Option<Key>,
@@ -132,7 +132,7 @@ impl<A> Table<A> {
     pub fn new() -> Self {
         Self {
             slots: Slab::new(),
-            exact: HashMap::new(),
+            exact: ByCommand::default(),
             patterns: Vec::new(),
             catch_all: None,
             serial: 0,

@@ -294,6 +294,11 @@ fn write_parameters(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), Wr
             }
             Ok(())
         }
+        Source::Text(text) if is_as_written(text) => {
+            out.push(b' ');
+            out.extend_from_slice(text);
+            Ok(())
+        }
         Source::Text(text) if is_sorted(text) => {
             let mut separator = b' ';
             let mut parameters = RawParameters::new(text).peekable();
@@ -305,6 +310,14 @@ fn write_parameters(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), Wr
         }
         Source::Text(_) => write_parameters(message.to_message().view(), out),
     }
+}
+
+/// Whether the writer would write just the same, as far as that is easily seen: nothing needs quotes or an escape.
+fn is_as_written(text: &[u8]) -> bool {
+    let special = |byte: &u8| matches!(byte, 0 | b'\n' | b'\r' | b'"' | b'\\');
+    // Without a branch, so that the compiler can look at many bytes at once.
+    let plain = !text.iter().fold(false, |found, byte| found | special(byte));
+    plain && text.last().is_some_and(|last| *last != b';') && is_sorted(text)
 }
 
 /// Whether the parameters are in the order of the writer, each once.

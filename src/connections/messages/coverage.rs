@@ -1,6 +1,6 @@
 //! Which messages were ever received, sent and refused.
 
-use std::collections::HashMap;
+use crate::dispatcher::ByCommand;
 
 /// So many commands have a count of their own; more are counted together.
 const COMMANDS_MAX: usize = 1024;
@@ -13,7 +13,7 @@ const COMMAND_LENGTH_MAX: usize = 64;
 /// definition for; so a peer can neither fill the memory nor crowd out the others.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage {
-    commands: HashMap<Box<str>, Counts>,
+    commands: ByCommand<Counts>,
     others: Counts,
     bad_lines: u64,
 }

@@ -1,10 +1,10 @@
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::definition::Definition;
 use super::error::DefinitionError;
 use super::problem::Problem;
+use crate::dispatcher::hash::ByCommand;
 use crate::dispatcher::{Message, MessageRef, Part};
 
 /// Where the C++ library looks for definitions unless told otherwise.
@@ -49,16 +49,16 @@ pub fn built_in_files() -> &'static [(&'static str, &'static str)] {
 #[derive(Debug, Clone)]
 pub struct Definitions {
     folders: Vec<PathBuf>,
-    by_command: HashMap<String, Definition>,
+    by_command: ByCommand<Definition>,
     /// What the program has added itself, which comes before the files.
-    added: HashMap<String, Definition>,
+    added: ByCommand<Definition>,
 }
 
 impl Definitions {
     /// None: every message is right.
     #[must_use]
     pub fn none() -> Self {
-        Self { folders: Vec::new(), by_command: HashMap::new(), added: HashMap::new() }
+        Self { folders: Vec::new(), by_command: ByCommand::default(), added: ByCommand::default() }
     }
 
     /// Those of the library.
@@ -67,7 +67,7 @@ impl Definitions {
         let parse = |&(command, text): &(&str, &str)| {
             // A test parses them all.
             let definition = Definition::parse(command, text, Path::new(command)).ok()?;
-            Some((command.to_owned(), definition))
+            Some((command.into(), definition))
         };
         Self { by_command: built_in_files().iter().filter_map(parse).collect(), ..Self::none() }
     }
@@ -99,7 +99,7 @@ impl Definitions {
     /// # Errors
     /// With every file that can't be read or used; then all stays as it was.
     pub fn reload(&mut self) -> Result<(), Vec<DefinitionError>> {
-        let mut read = HashMap::new();
+        let mut read = ByCommand::default();
         let mut errors = Vec::new();
         for folder in &self.folders {
             match read_folder(folder, &read) {
@@ -107,7 +107,7 @@ impl Definitions {
                     for definition in definitions {
                         match definition {
                             Ok(definition) => {
-                                read.insert(definition.command().to_owned(), definition);
+                                read.insert(definition.command().into(), definition);
                             }
                             Err(error) => errors.push(error),
                         }
@@ -127,7 +127,7 @@ impl Definitions {
 
     /// Adds a definition that is in no file, over any other one of its command.
     pub fn add(&mut self, definition: Definition) {
-        self.added.insert(definition.command().to_owned(), definition);
+        self.added.insert(definition.command().into(), definition);
     }
 
     /// The definition of a command.
@@ -170,7 +170,7 @@ impl Default for Definitions {
 /// Reads the definitions of a folder, sorted by command, but for those in `known`.
 fn read_folder(
     folder: &Path,
-    known: &HashMap<String, Definition>,
+    known: &ByCommand<Definition>,
 ) -> io::Result<Vec<Result<Definition, DefinitionError>>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -184,7 +184,7 @@ fn read_folder(
         commands.extend(command.filter(|name| Part::Command.check(name).is_ok()).map(str::to_owned));
     }
     commands.sort_unstable();
-    let missing = commands.iter().filter(|command| !known.contains_key(*command));
+    let missing = commands.iter().filter(|command| !known.contains_key(command.as_str()));
     Ok(missing.map(|command| Definition::load(command, &folder.join(format!("{command}.conf")))).collect())
 }
 
