@@ -54,6 +54,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) print: Option<Page>,
 
+    /// Write the log into this file instead of standard error; the message LOG_ROTATE opens it anew
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+
     /// How much is logged, on standard error
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
     pub(crate) log_level: LogLevel,

@@ -1,6 +1,7 @@
 //! `clacksd`, the clacks server.
 
 mod arguments;
+mod control;
 mod hash;
 mod listen;
 mod plan;
@@ -13,7 +14,8 @@ use arguments::{Arguments, Page};
 use clap::CommandFactory;
 use plan::Plan;
 use shared::exit::{Exit, complain};
-use shared::{arguments::parse, logging, pages};
+use shared::logging::{self, LogFile};
+use shared::{arguments::parse, pages};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -22,8 +24,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
-    logging::start("CLACKSD_LOG", arguments.log_level.into());
-    match run(&arguments) {
+    match start_log(&arguments).and_then(|log| run(&arguments, log)) {
         Ok(()) => Exit::Success.into(),
         Err(text) => {
             for line in text.lines() {
@@ -35,8 +36,23 @@ fn main() -> ExitCode {
 }
 
 /// # Errors
+/// That the file can't be opened.
+fn start_log(arguments: &Arguments) -> Result<Option<LogFile>, String> {
+    let (variable, level) = ("CLACKSD_LOG", arguments.log_level.into());
+    match &arguments.log_file {
+        Some(path) => logging::start_in_file(variable, level, path)
+            .map(Some)
+            .map_err(|error| format!("--log-file: {error}")),
+        None => {
+            logging::start(variable, level);
+            Ok(None)
+        }
+    }
+}
+
+/// # Errors
 /// What is wrong, a line each.
-fn run(arguments: &Arguments) -> Result<(), String> {
+fn run(arguments: &Arguments, log: Option<LogFile>) -> Result<(), String> {
     if let Some(page) = arguments.print {
         let text = match page {
             Page::Man => pages::manual(Arguments::command(), None).map_err(|error| error.to_string())?,
@@ -58,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         say(io::stdout(), format!("clacksd: {}: can be used\n", plan.source).as_bytes());
         return Ok(());
     }
-    serve::serve(&plan, arguments)
+    serve::serve(&plan, arguments, log)
 }
 
 /// Writes what a user may want to know. That nobody is there to read it is no reason to fail.

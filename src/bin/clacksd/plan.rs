@@ -6,7 +6,7 @@ use eventdispatcher::connections::clacks::configuration::{
 };
 use eventdispatcher::connections::clacks::credentials::{PrivateFolder, default_user, read_password_file};
 use eventdispatcher::tls::TlsServer;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration to serve, and how a user gets in.
 #[derive(Debug)]
@@ -18,6 +18,14 @@ pub(crate) struct Plan {
     pub(crate) warnings: String,
     /// A command to try.
     pub(crate) hint: Option<String>,
+}
+
+/// Where the operator's messages are taken.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) path: PathBuf,
+    /// The configuration says so; else it is only a habit.
+    pub(crate) is_asked_for: bool,
 }
 
 impl Plan {
@@ -38,6 +46,16 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// Where messages are taken: nowhere if there is no name for it.
+    pub(crate) fn control(&self) -> Option<Control> {
+        if let Some(path) = &self.configuration.control {
+            return Some(Control { path: path.clone(), is_asked_for: true });
+        }
+        let mut path = self.configuration.sockets.first()?.clone().into_os_string();
+        path.push(".control");
+        Some(Control { path: path.into(), is_asked_for: false })
     }
 
     fn from_file(file: &Path, arguments: &Arguments) -> Result<Self, String> {

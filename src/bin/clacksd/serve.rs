@@ -1,10 +1,12 @@
 //! Serving, until a signal or a client says that it is enough.
 
 use crate::arguments::Arguments;
+use crate::control::{self, Operator};
 use crate::listen::listen;
 use crate::plan::Plan;
 use crate::reload::Reload;
 use crate::say;
+use crate::shared::logging::LogFile;
 use eventdispatcher::connections::clacks::configuration::Configuration;
 use eventdispatcher::connections::clacks::persistence::Persistence;
 use eventdispatcher::connections::clacks::{Server, Store};
@@ -24,7 +26,7 @@ const HANDSHAKE_DESCRIPTORS: u64 = 256;
 
 /// # Errors
 /// What kept it from serving.
-pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) -> Result<(), String> {
     let configuration = &plan.configuration;
     let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
@@ -44,6 +46,8 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments) -> Result<(), String> {
         stop_on_signals(&communicator, &server, arguments)?;
         reload_on_signal(&communicator, &reload, arguments)?;
         keep(&communicator, &server, persistence)?;
+        let operator = Operator { server: server.clone(), reload, log };
+        control::listen(&communicator, plan.control().as_ref(), operator)?;
         Ok(listening.places)
     });
     let places = match prepared {

@@ -5,6 +5,7 @@ mod keeping;
 mod listen;
 mod logins;
 mod reload;
+mod status;
 
 use self::keeping::Keeping;
 use super::line::{ClacksLines, Line};

@@ -88,6 +88,7 @@ impl Draft<'_> {
                     };
                 }
                 "debugfile" => configuration.debug_file = Some(text.into()),
+                "control" => configuration.control = Some(text.into()),
                 _ => {}
             },
             ("ssl", Content::Group(mut group)) => {
@@ -254,6 +255,12 @@ impl Draft<'_> {
             && debug_file == persistence_file
         {
             self.notes.error(at, "<debugfile> is the <persistancefile> too: choose another name");
+        }
+        let Configuration { control, sockets, .. } = &self.configuration;
+        if let Some(at) = self.mark("control")
+            && control.as_ref().is_some_and(|control| sockets.contains(control))
+        {
+            self.notes.error(at, "<control> is a <socket> too: choose another name");
         }
     }
 

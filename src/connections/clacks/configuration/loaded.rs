@@ -63,7 +63,7 @@ impl Loaded {
     /// Looks at the files that the configuration names: an error for a certificate or key that can't be
     /// read, a warning for a key that everybody can read and for a folder that is not there.
     pub fn check_files(&mut self) {
-        let Configuration { tls, sockets, persistence_file, debug_file, .. } = &self.configuration;
+        let Configuration { tls, sockets, persistence_file, debug_file, control, .. } = &self.configuration;
         let mut found = Vec::new();
         let mut add = |severity, place: Option<&Place>, what| {
             found.push(Problem::new(severity, self.file.clone(), place.cloned(), what));
@@ -89,7 +89,7 @@ impl Loaded {
         let places = self.places.iter().filter(|(name, _)| name == "socket");
         let places = places.map(|(_, place)| Some(place)).chain(iter::repeat(None));
         let sockets = sockets.iter().zip(places).map(|(path, place)| ("socket", path, place));
-        let others = [("persistancefile", persistence_file), ("debugfile", debug_file)]
+        let others = [("persistancefile", persistence_file), ("debugfile", debug_file), ("control", control)]
             .into_iter()
             .filter_map(|(setting, path)| Some((setting, path.as_ref()?, self.place(setting))));
         for (setting, path, place) in sockets.chain(others) {

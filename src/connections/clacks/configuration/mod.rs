@@ -82,6 +82,8 @@ pub struct Configuration {
     pub master: Option<Master>,
     /// Where the state of the clients is written every 10 s. Default: nowhere.
     pub debug_file: Option<PathBuf>,
+    /// The Unix socket on which `clacksd` takes messages from its operator. Default: beside the first socket.
+    pub control: Option<PathBuf>,
     /// The longest line that is read, in bytes. Default: 16 MiB.
     pub max_line: usize,
     /// How much output may wait for one client, in bytes; at least `max_line`. Default: 64 MiB.
@@ -162,6 +164,7 @@ impl Configuration {
             cache_clean_interval: Duration::from_secs(60),
             master: None,
             debug_file: None,
+            control: None,
             max_line: 16 << 20,
             max_out_buffer: 64 << 20,
             max_clients: 10_000,

@@ -32,6 +32,7 @@ impl Configuration {
             }),
             ("master", self.master != new.master),
             ("debugfile", self.debug_file != new.debug_file),
+            ("control", self.control != new.control),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }

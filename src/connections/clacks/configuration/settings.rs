@@ -179,6 +179,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     once("master", "none", Kind::Group(MASTER)),
     once("hosts", "none", Kind::Hosts),
     once("debugfile", "none", Kind::Path),
+    once("control", "beside the first socket", Kind::SocketPath),
     once(
         "maxline",
         "16777216",
