@@ -44,7 +44,13 @@ impl Program {
     /// Starts it, without a standard input.
     #[track_caller]
     pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// Starts it with this standard input.
+    #[track_caller]
+    pub(crate) fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Said::of(process.stdout.take());
         let stderr = Said::of(process.stderr.take());

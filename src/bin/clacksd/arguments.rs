@@ -44,6 +44,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME:PASSWORD-FILE", value_parser = user)]
     pub(crate) user: Option<(String, PathBuf)>,
 
+    /// Become this user, and its group or the one named, once the sockets and the certificate are open; needs root. Where a
+    /// service manager starts it as that user this is not needed
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(crate) run_as: Option<String>,
+
     /// Read a password, print what <passwordhash> in a configuration is to hold, and end
     ///
     /// In a terminal it asks twice, without showing what is typed; else it takes the first line of standard input.

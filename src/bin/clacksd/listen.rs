@@ -9,9 +9,11 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, listen as start_listening, socket_with, sockopt,
 };
 use std::collections::HashSet;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{self, IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// So many clients may wait to be accepted, if the system has no lower limit.
 const MOST_WAITING: i32 = 4096;
@@ -21,6 +23,8 @@ const MOST_WAITING: i32 = 4096;
 pub(crate) struct Listening {
     /// Where, for people.
     pub(crate) places: Vec<String>,
+    /// The socket files that it has made.
+    pub(crate) sockets: Vec<PathBuf>,
     /// What clients over TCP are shown.
     pub(crate) tls: Option<TlsServer>,
 }
@@ -36,16 +40,18 @@ pub(crate) fn listen(
 ) -> Result<Listening, String> {
     let tls = configuration.tls.as_ref();
     let certificate = tls.map(|tls| TlsServer::from_files(&tls.certificate, &tls.key)).transpose();
-    let mut listening = Listening { places: Vec::new(), tls: certificate.map_err(|e| e.to_string())? };
+    let mut listening =
+        Listening { places: Vec::new(), sockets: Vec::new(), tls: certificate.map_err(|e| e.to_string())? };
     let taken = take_inherited(communicator, server, &mut listening)?;
 
-    for path in configuration.sockets.iter().filter(|path| !taken.paths.contains(path)) {
+    for path in configuration.sockets.iter().filter(|path| !taken.has(path)) {
         let mut bind = UnixBind::new(path);
         if let Some(mode) = configuration.socket_mode {
             bind = bind.mode(mode);
         }
         server.listen_unix(communicator, bind).map_err(|error| error.to_string())?;
         listening.places.push(path.display().to_string());
+        listening.sockets.push(path.clone());
     }
     if let (Some(tls), Some(certificate)) = (tls, listening.tls.clone()) {
         let places = places(tls)?;
@@ -85,6 +91,15 @@ pub(crate) fn listen(
 struct Taken {
     paths: Vec<PathBuf>,
     addresses: Vec<SocketAddr>,
+}
+
+impl Taken {
+    /// Whether that socket file, by this name or another, is the manager's.
+    fn has(&self, path: &Path) -> bool {
+        let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        let this = file(path);
+        self.paths.iter().any(|taken| taken == path || this.is_some() && file(taken) == this)
+    }
 }
 
 /// Serves on the sockets of the service manager. Their names and modes are its business.

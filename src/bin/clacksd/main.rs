@@ -4,8 +4,10 @@ mod arguments;
 mod control;
 mod hash;
 mod listen;
+mod manager;
 mod plan;
 mod reload;
+mod run_as;
 mod serve;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -3,8 +3,10 @@
 use crate::arguments::Arguments;
 use crate::control::{self, Operator};
 use crate::listen::listen;
+use crate::manager::Manager;
 use crate::plan::Plan;
 use crate::reload::Reload;
+use crate::run_as::RunAs;
 use crate::say;
 use crate::shared::logging::LogFile;
 use eventdispatcher::connections::clacks::configuration::Configuration;
@@ -28,6 +30,7 @@ const HANDSHAKE_DESCRIPTORS: u64 = 256;
 /// What kept it from serving.
 pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) -> Result<(), String> {
     let configuration = &plan.configuration;
+    let run_as = arguments.run_as.as_deref().map(RunAs::of).transpose()?;
     let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
     let (persistence, store) = match configuration.persistence().map(Persistence::load) {
@@ -42,16 +45,23 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
         store,
     );
     let prepared = listen(&communicator, &server, configuration).and_then(|listening| {
+        if let Some(run_as) = &run_as {
+            for socket in &listening.sockets {
+                run_as.give(socket)?;
+            }
+            run_as.become_it()?;
+        }
         let reload = Reload::new(&server, listening.tls, arguments, configuration);
-        stop_on_signals(&communicator, &server, arguments)?;
-        reload_on_signal(&communicator, &reload, arguments)?;
+        let manager = Manager::new(&communicator, &server)?;
+        stop_on_signals(&communicator, &server, &manager, arguments)?;
+        reload_on_signal(&communicator, &server, &reload, &manager, arguments)?;
         keep(&communicator, &server, persistence)?;
         let operator = Operator { server: server.clone(), reload, log };
         control::listen(&communicator, plan.control().as_ref(), operator)?;
-        Ok(listening.places)
+        Ok((listening.places, manager))
     });
-    let places = match prepared {
-        Ok(places) => places,
+    let (places, manager) = match prepared {
+        Ok(prepared) => prepared,
         Err(text) => {
             // No socket is left behind that nobody listens on.
             server.stop(&communicator);
@@ -68,6 +78,7 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
     if let Some(path) = &configuration.debug_file {
         server.write_debug_file(&communicator, path);
     }
+    manager.ready(&server);
     run_socket_commands(configuration.socket_commands.clone());
     communicator.run().map_err(|error| format!("the event loop failed: {error}"))?;
     if server.is_losing_changes() {
@@ -95,6 +106,7 @@ fn keep(
 fn stop_on_signals(
     communicator: &Communicator,
     server: &Server,
+    manager: &Manager,
     arguments: &Arguments,
 ) -> Result<(), String> {
     let failed = |error: io::Error| format!("can't wait for signals: {error}");
@@ -115,7 +127,10 @@ fn stop_on_signals(
         })
         .map_err(failed)?;
     communicator.set_priority(signals, 0);
+    let manager = manager.clone();
     server.at_end(move |communicator| {
+        manager.stopping();
+        manager.gone(communicator);
         communicator.close_all();
         ending.store(true, Ordering::SeqCst);
     });
@@ -125,20 +140,24 @@ fn stop_on_signals(
 /// SIGHUP has the configuration read again, if there is one. A file that can't be used changes nothing.
 fn reload_on_signal(
     communicator: &Communicator,
+    server: &Server,
     reload: &Reload,
+    manager: &Manager,
     arguments: &Arguments,
 ) -> Result<(), String> {
     if arguments.configuration.is_none() {
         return Ok(());
     }
-    let reload = reload.clone();
+    let (server, reload, manager) = (server.clone(), reload.clone(), manager.clone());
     let signals = communicator.signals([Signal::HUP], move |_, communicator| {
+        manager.reloading();
         if let Err(problems) = reload.reload(communicator) {
             for line in problems.lines() {
                 log::error!("{}", line.strip_prefix("clacksd: ").unwrap_or(line));
             }
             log::error!("SIGHUP: everything stays as it is");
         }
+        manager.ready(&server);
     });
     let signals = signals.map_err(|error| format!("can't wait for signals: {error}"))?;
     communicator.set_priority(signals, 0);
