@@ -115,13 +115,20 @@ fn a_second_login_ends_what_the_new_user_could_not_end() {
         + b admin
         a> LISTEN x
         a> MONITOR
-        a> OVERHEAD I 1
         a< DEBUG {a}=MONITOR
-        a< DEBUG {a}=OVERHEAD I 1
         a> OVERHEAD A {ro}
         a< OVERHEAD O Welcome!
         b> SETANDSTORE x=1
         a< SET x=1
+        a> OVERHEAD A {admin}
+        a< OVERHEAD O Welcome!
+        link a
+        b> SETANDSTORE x=2
+        a< SETANDSTORE x=2
+        a> OVERHEAD A {ro}
+        a< OVERHEAD O Welcome!
+        b> SETANDSTORE x=3
+        a< SET x=3
     ");
 }
 
@@ -393,7 +400,7 @@ fn lines_that_are_no_commands_are_named() {
 #[test]
 fn a_client_is_listed_with_its_state() {
     let mut world = run("+ a admin\n + m admin\n + s admin\n + n ro");
-    world.run("n> NOPING\n m> MONITOR\n m< DEBUG {m}=MONITOR\n m> UNMONITOR\n s> OVERHEAD I 1");
+    world.run("n> NOPING\n m> MONITOR\n m< DEBUG {m}=MONITOR\n m> UNMONITOR\n link s");
     world.run("@ 0.5\n + c\n c< CLACKS {server}\n c< OVERHEAD M Authentication required");
     world.run("a> CLACKS new;name;and = sign\n a> PING");
     world.queue("n").traffic.unread = 7;

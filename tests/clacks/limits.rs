@@ -103,19 +103,25 @@ fn a_silent_link_is_closed_and_noping_does_not_help() {
         + s admin
         + a admin
         @ 5
-        s> OVERHEAD I 1
+        link s
         s> NOPING
         log {s}: logged in as admin
         log {a}: logged in as admin
         @ 50
+        s< PING
+        s< PING
         s> KEYSYNC 1 1 U k=v
         @ 55
         a< NOP
-        s< NOP
+        s< PING
+        s< PING
+        s< PING
         s> PING
         @ 59.9
         a< NOP
-        s< NOP
+        s< PING
+        s< PING
+        s< PING
         @ 0.1
         s< 
         s< TIMEOUT
@@ -126,13 +132,13 @@ fn a_silent_link_is_closed_and_noping_does_not_help() {
 
 #[test]
 fn who_takes_no_output_is_closed_also_after_noping() {
-    let mut world = run("+ a ro\n + s admin\n s> OVERHEAD I 1\n a> NOPING\n @ 30\n s> PING");
+    let mut world = run("+ a ro\n + s admin\n link s\n a> NOPING\n @ 30\n s< PING\n s> PING");
     let stalled_since = Some(world.now.monotonic);
     world.queue("a").traffic.stalled_since = stalled_since;
     world.queue("s").traffic.stalled_since = stalled_since;
-    world.run("@ 30\n a< NOP\n s< NOP\n s> PING\n @ 29.9\n s> PING");
+    world.run("@ 30\n a< NOP\n s< PING\n s> PING\n @ 29.9\n s< PING\n s< PING\n s> PING");
     world.run("@ 0.1\n a< <CUT>");
-    world.run("s> PING\n @ 30\n s< NOP\n s> PING\n @ 29.9\n s> PING\n @ 0.1\n s< <CUT>");
+    world.run("s> PING\n @ 30\n s< PING\n s> PING\n @ 29.9\n s< PING\n s< PING\n s> PING\n @ 0.1\n s< <CUT>");
 }
 
 #[test]
@@ -147,7 +153,7 @@ fn a_limit_that_begins_between_two_looks_is_kept_to_the_second() {
     world.run("+ a ro\n + s admin\n @ 28");
     let stalled_since = Some(world.now.monotonic);
     world.queue("a").traffic.stalled_since = stalled_since;
-    world.run("s> OVERHEAD I 1\n @ 6.9\n @ 0.1\n s< \n s< TIMEOUT\n s< <EOF>\n @ 12.9\n @ 0.1\n a< <CUT>");
+    world.run("link s\n @ 6.9\n s< PING\n s< PING\n @ 0.1\n s< \n s< TIMEOUT\n s< <EOF>\n @ 12.9\n @ 0.1\n a< <CUT>");
 }
 
 #[test]
@@ -269,7 +275,7 @@ fn a_list_that_the_queue_refuses_closes() {
 #[test]
 fn a_full_cache_refuses_and_says_so() {
     let mut world = World::new(Settings::default(), Store::new(Some(1000)));
-    world.run("+ a rw\n + b admin\n b> LISTEN big\n b> OVERHEAD I 1\n log {a}: logged in as rwuser\n log {b}: logged in as admin");
+    world.run("+ a rw\n + b admin\n b> LISTEN big\n link b\n log {a}: logged in as rwuser\n log {b}: logged in as admin");
     let big = "x".repeat(1000);
     for command in ["STORE", "SETANDSTORE"] {
         world.run(&format!(
@@ -300,7 +306,7 @@ fn names_to_listen_to_are_limited() {
         b> SET z=1
         a< SET z=1
         + s admin
-        s> OVERHEAD I 1
+        link s
         s> LISTEN x
         s> LISTEN x
         s> LISTEN y

@@ -118,7 +118,7 @@ fn with_g_linked_servers_close_their_connections_too() {
     run("
         + a admin
         + s admin
-        s> OVERHEAD I 1
+        link s
         a> OVERHEAD GC 1
         a< 
         a< QUIT
@@ -202,8 +202,8 @@ fn what_is_shared_goes_to_linked_servers_as_it_came() {
         + t admin
         + a admin
         + l admin
-        s> OVERHEAD I 1
-        t> OVERHEAD I 1
+        link s
+        link t
         l> LISTEN x
         a> STORE x=1
         a> SET x=2
@@ -270,7 +270,7 @@ fn what_is_refused_goes_nowhere() {
     run("
         + s admin
         + a ro
-        s> OVERHEAD I 1
+        link s
         a> STORE x=1
         a< OVERHEAD E permission_denied
         a> OVERHEAD G x
@@ -284,7 +284,7 @@ fn a_linked_server_that_listens_gets_a_signal_once() {
         + s admin
         + a admin
         s> LISTEN x
-        s> OVERHEAD I 1
+        link s
         s> LISTEN x
         s> LISTEN y
         s> LISTEN z
@@ -310,8 +310,8 @@ fn a_link_is_made_and_ended_by_1_and_0_only() {
         + a admin
         s> OVERHEAD I 2
         a> STORE k=1
-        s> OVERHEAD I 1
-        s> OVERHEAD I 1
+        link s
+        link s
         a> STORE k=2
         s< STORE k=2
         s> OVERHEAD I x

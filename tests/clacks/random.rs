@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventdispatcher::connections::clacks::Flow;
 use proptest::prelude::*;
 
-use crate::world::{World, token_of};
+use crate::world::{SERVER, START, World, token_of};
 
 /// A generator of numbers: the same ones for the same seed.
 struct Random(u64);
@@ -38,7 +38,8 @@ struct Client {
 #[derive(Default)]
 struct Model {
     clients: BTreeMap<String, Client>,
-    store: BTreeMap<String, String>,
+    /// A key that was removed has no value.
+    store: BTreeMap<String, Option<String>>,
 }
 
 impl Model {
@@ -61,6 +62,24 @@ impl Model {
         *client = Client { expected: std::mem::take(&mut client.expected), ..Client::default() };
     }
 
+    /// What a new slave gets.
+    fn exchange(&mut self, slave: &str) {
+        let entries = self.store.iter().map(|(key, value)| match value {
+            Some(value) => format!("KEYSYNC {START} {START} U {key}={value}"),
+            None => format!("KEYSYNC {START} 0 D {key}=REMOVED"),
+        });
+        let mut lines = vec![
+            format!("CLACKS {SERVER} in interclacks master mode"),
+            "OVERHEAD M Authentication required".to_owned(),
+            format!("OVERHEAD A {}", token_of("admin")),
+            "OVERHEAD L 1".to_owned(),
+            format!("OVERHEAD T {START}"),
+        ];
+        lines.extend(entries);
+        lines.extend(["OVERHEAD L 0".to_owned(), "PING".to_owned()]);
+        self.client(slave).expected.extend(lines);
+    }
+
     fn line(&mut self, from: &str, cid: &str, line: &str) {
         if !self.client(from).is_open {
             return;
@@ -68,7 +87,7 @@ impl Model {
         let (word, argument) = line.split_once(' ').unwrap_or((line, ""));
         let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
         match word {
-            "MONITOR" => self.client(from).is_monitor = true,
+            "MONITOR" => self.client(from).is_monitor = !self.client(from).is_link,
             "UNMONITOR" => self.client(from).is_monitor = false,
             _ => {}
         }
@@ -78,24 +97,33 @@ impl Model {
         match word {
             "SET" | "NOTIFY" | "SETANDSTORE" => {
                 if word == "SETANDSTORE" {
-                    self.store.insert(name.to_owned(), value.to_owned());
+                    self.store.insert(name.to_owned(), Some(value.to_owned()));
                 }
                 let delivered = line.replace("SETANDSTORE", "SET");
                 let listens =
                     |to: &str, client: &Client| to != from && !client.is_link && client.names.contains(name);
                 self.tell(listens, &delivered);
             }
-            "STORE" => drop(self.store.insert(name.to_owned(), value.to_owned())),
-            "REMOVE" => drop(self.store.remove(name)),
+            "STORE" => drop(self.store.insert(name.to_owned(), Some(value.to_owned()))),
+            "REMOVE" => drop(self.store.insert(name.to_owned(), None)),
             "LISTEN" => drop(self.client(from).names.insert(name.to_owned())),
             "UNLISTEN" => drop(self.client(from).names.remove(name)),
             "RETRIEVE" => {
-                let answer = self.store.get(name).map(|value| format!("RETRIEVED {name}={value}"));
+                let answer = self
+                    .store
+                    .get(name)
+                    .and_then(Option::as_ref)
+                    .map(|value| format!("RETRIEVED {name}={value}"));
                 let answer = answer.unwrap_or_else(|| format!("NOTRETRIEVED {name}"));
                 self.client(from).expected.push(answer);
             }
             "KEYLIST" => {
-                let keys = self.store.keys().map(|key| format!("KEY {key}")).collect::<Vec<_>>();
+                let keys = self
+                    .store
+                    .iter()
+                    .filter(|(_, value)| value.is_some())
+                    .map(|(key, _)| format!("KEY {key}"))
+                    .collect::<Vec<_>>();
                 let expected = &mut self.client(from).expected;
                 expected.push("KEYLISTSTART".to_owned());
                 expected.extend(keys);
@@ -104,7 +132,11 @@ impl Model {
             "CLEARCACHE" => self.store.clear(),
             "FLUSH" => self.client(from).expected.push(format!("FLUSHED {argument}")),
             "OVERHEAD" => match argument {
-                "I 1" => self.client(from).is_link = true,
+                "I 1" => {
+                    self.exchange(from);
+                    let client = self.client(from);
+                    (client.is_link, client.is_monitor) = (true, false);
+                }
                 "I 0" => self.client(from).is_link = false,
                 _ => self.tell(|to, _| to != from, &format!("OVERHEAD {argument}")),
             },

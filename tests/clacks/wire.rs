@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use crate::world::{SERVER, START, World, token_of};
 
-/// Cases of what is not part of the state: sockets, the exchange of caches between servers, time that passes.
-const NOT_HERE: [&str; 7] = [
-    "interclacks_",
+/// Cases of what is not part of the state (sockets), or where this server is the one that connects, or time passes.
+const NOT_HERE: [&str; 6] = [
     "slave_",
     "auth_timeout",
     "long_line_",
@@ -16,7 +15,7 @@ const NOT_HERE: [&str; 7] = [
 ];
 
 /// Where we are another server on purpose: what each connection gets.
-const WE_DIFFER: [(&str, &[(&str, &str)]); 14] = [
+const WE_DIFFER: [(&str, &[(&str, &str)]); 18] = [
     // Nothing is executed after a failed login.
     (
         "auth_failed_then_commands_same_packet",
@@ -111,6 +110,43 @@ const WE_DIFFER: [(&str, &[(&str, &str)]); 14] = [
     (
         "keysync_delete_unknown",
         &[("a", "NOTRETRIEVED k\r\nKEYLISTSTART\r\nKEYLISTEND\r\nCACHE: KEYSYNC <T0-1> 0 D k=REMOVED\r\n")],
+    ),
+    // Answers leave in the order of the commands: the login's is before the cache.
+    (
+        "interclacks_handshake_as_the_perl_slave_does",
+        &[(
+            "s",
+            "CLACKS <SERVER>\r\nOVERHEAD M Authentication required\r\nOVERHEAD O Welcome!\r\n\
+             CLACKS <SERVER> in interclacks master mode\r\nOVERHEAD M Authentication required\r\n\
+             OVERHEAD A <TOKEN:admin>\r\nOVERHEAD L 1\r\nOVERHEAD T <TIME>\r\n\
+             KEYSYNC <TIME> <TIME> U k=1\r\nOVERHEAD L 0\r\nPING\r\n",
+        )],
+    ),
+    // Keys are listed while they live.
+    (
+        "interclacks_forwarding_of_client_commands",
+        &[(
+            "a",
+            "NOTRETRIEVED x\r\nKEYLISTSTART\r\nKEYLISTEND\r\nFLUSHED f\r\nOVERHEAD E unknown_command FOO\r\n",
+        )],
+    ),
+    // What is refused goes nowhere, and nothing comes twice.
+    (
+        "interclacks_denied_reads_are_forwarded",
+        &[(
+            "s",
+            "CLACKS <SERVER> in interclacks master mode\r\nOVERHEAD M Authentication required\r\n\
+             OVERHEAD A <TOKEN:admin>\r\nOVERHEAD L 1\r\nOVERHEAD T <TIME>\r\nOVERHEAD L 0\r\nPING\r\n",
+        )],
+    ),
+    (
+        "interclacks_peer_that_listens_gets_it_twice",
+        &[(
+            "s",
+            "CLACKS <SERVER> in interclacks master mode\r\nOVERHEAD M Authentication required\r\n\
+             OVERHEAD A <TOKEN:admin>\r\nOVERHEAD L 1\r\nOVERHEAD T <TIME>\r\nOVERHEAD L 0\r\nPING\r\n\
+             SET x=1\r\nSETANDSTORE x=2\r\nNOTIFY x\r\n",
+        )],
     ),
     // What could harm other clients is not forwarded, and nothing goes to who has not logged in.
     ("overhead_error_flag", &[("a", "OVERHEAD E permission_denied\r\n"), ("b", "")]),
@@ -247,12 +283,13 @@ fn replay(case: &Value) {
         ["perm", user @ ("ro" | "rw" | "wo" | "mg"), ..] => user,
         // The record has no word for it, but the refusals show it.
         ["perm", "denied", ..] | ["monitor", "lines"] => "ro",
+        ["interclacks", "denied", ..] => "wo",
         _ => "admin",
     };
 
     let mut replay = Replay { world: World::default(), connections: Vec::new() };
     let is_logged_in =
-        |name: &str| !received.iter().any(|(to, text)| to == name && text.starts_with("CLACKS <SERVER>"));
+        |name: &str| !received.iter().any(|(to, text)| to == name && text.starts_with("CLACKS <SERVER>\r\n"));
     let all = sent.iter().chain(&received).map(|(name, _)| name.as_str());
     for connection in ["a"].into_iter().chain(all) {
         replay.connect(connection, is_logged_in(connection), if connection == "a" { user } else { "admin" });

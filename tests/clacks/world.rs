@@ -27,6 +27,10 @@ pub(crate) struct Queue {
     /// How many lines may wait before there is no room for lists.
     pub(crate) list_max: usize,
     pub(crate) is_closed: bool,
+    /// Its input is to wait.
+    pub(crate) is_held: bool,
+    /// It is to be resumed.
+    pub(crate) resumes: bool,
     pub(crate) traffic: Traffic,
 }
 
@@ -37,6 +41,8 @@ impl Queue {
             lines_max: usize::MAX,
             list_max: usize::MAX,
             is_closed: false,
+            is_held: false,
+            resumes: false,
             traffic,
         }
     }
@@ -76,6 +82,14 @@ impl Output<Key> for Recorder {
 
     fn has_room(&self, who: Key) -> bool {
         self.queues[who.0].lines.len() < self.queues[who.0].list_max
+    }
+
+    fn resume_soon(&mut self, who: Key) {
+        self.queues[who.0].resumes = true;
+    }
+
+    fn hold(&mut self, who: Key, on: bool) {
+        self.queues[who.0].is_held = on;
     }
 
     fn traffic(&self, who: Key) -> Traffic {
@@ -173,6 +187,18 @@ impl World {
         flow
     }
 
+    /// The connection becomes a linked server, and has seen the cache.
+    #[track_caller]
+    pub(crate) fn link(&mut self, name: &str) {
+        self.check_empty("a link");
+        self.send(name, b"OVERHEAD I 1");
+        let got = self.take(name);
+        assert!(got.first().is_some_and(|line| line.ends_with(" in interclacks master mode")), "{got:?}");
+        assert_eq!(got.last().map(String::as_str), Some("PING"), "{got:?}");
+        let event = self.out.events.pop().unwrap_or_default();
+        assert!(event.contains(": linked, is a slave of this server: "), "{event}");
+    }
+
     pub(crate) fn resume(&mut self, name: &str) -> Flow {
         let client = &self.clients[self.find(name)];
         self.state.resume(client.index, &mut self.out)
@@ -234,7 +260,7 @@ impl World {
     ///
     /// `+ a` and `+ a admin`: a connects, as that user; `- a`: its connection is gone; `a> line`, `a< line`:
     /// a sends, a gets, after all that was sent to it before; `@ 60`: that many seconds pass; `resume a`;
-    /// `flush`: what is queued is sent; `log text`: the next event of the log. `{a}` is a's CID, `{admin}`
+    /// `link a`: a becomes a linked server, and has got the whole cache; `flush`: what is queued is sent; `log text`: the next event of the log. `{a}` is a's CID, `{admin}`
     /// the token of a user.
     ///
     /// All that a connection gets must be in the script: before the next step that makes something happen.
@@ -273,6 +299,7 @@ impl World {
             ["+", name, user] => self.log_in(name, user),
             ["-", name] => self.lose(name),
             ["@", seconds] => self.pass(Duration::from_secs_f64(seconds.parse().expect("seconds"))),
+            ["link", name] => self.link(name),
             ["flush"] => self.flush(),
             ["resume", name] => drop(self.resume(name)),
             _ => panic!("no such step: {step:?}"),

@@ -21,10 +21,10 @@ pub use flags::Flags;
 pub use line::{ClacksLines, Line, MAX_LINE};
 pub use number::{Number, Operand, Text};
 pub use protocol::{Command, KeySync, Overhead, Pair, Step};
-pub use server::{Server, ServerLimits};
+pub use server::{Server, ServerLimits, Uplink};
 pub use server_line::{ServerLine, client_fields};
 pub use state::{
-    Attempt, ClientIndex, Closing, Counters, Event, Flow, Now, Output, Peer, Permissions, Settings, State,
-    Traffic, Users, token,
+    Attempt, ClientIndex, Closing, Counters, Event, Flow, NodeId, Now, Output, Peer, Permissions, Settings,
+    State, Traffic, Users, token,
 };
-pub use store::{Change, Entry, Full, Purged, Retention, Store, Sweep};
+pub use store::{Change, Entry, Full, Merged, Purged, Retention, Store, Sweep};

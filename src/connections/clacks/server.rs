@@ -6,11 +6,12 @@ mod listen;
 mod logins;
 mod reload;
 mod status;
+mod uplink;
 
 use self::keeping::Keeping;
 use super::line::{ClacksLines, Line};
 use super::state::{
-    Attempt, ClientIndex, Closing, Event, Flow, Now, Output, Peer, Settings, State, Traffic, Users,
+    Attempt, ClientIndex, Closing, Event, Flow, NodeId, Now, Output, Peer, Settings, State, Traffic, Users,
 };
 use super::store::Store;
 use crate::communicator::{
@@ -23,6 +24,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
+use uplink::Master;
+pub use uplink::Uplink;
 
 /// A list waits when so much is queued for its client, and goes on at [`LIST_GOES_ON`].
 const LIST_WAITS: usize = 256 << 10;
@@ -30,9 +33,11 @@ const LIST_GOES_ON: usize = 64 << 10;
 /// The longest line of a client that has not logged in, in bytes: nothing that counts before is longer, and strangers should
 /// not be able to fill the memory.
 const MAX_LINE_BEFORE_LOGIN: usize = 64 << 10;
-/// The tags of a session's timers: for its time limits, and for a login that was looked at.
+/// The tags of a session's timers: for its time limits, for a login that was looked at, and for what goes on when others have
+/// had their turn.
 const CHECK: u64 = 0;
 const VERDICT: u64 = 1;
+const RESUME: u64 = 2;
 
 /// What a [`Server`] needs to know beside the protocol's own [`Settings`].
 #[derive(Debug, Clone)]
@@ -89,6 +94,9 @@ struct Service {
     stopping: bool,
     at_end: Option<AtEnd>,
     keeping: Option<Keeping>,
+    master: Option<Rc<Master>>,
+    /// By how many seconds this server takes its clock to be wrong.
+    clock_offset: f64,
 }
 
 type AtEnd = Box<dyn FnOnce(&Communicator)>;
@@ -113,11 +121,14 @@ impl Server {
     /// Makes a server; it needs somewhere to [listen](Self::listen_unix).
     pub fn start(
         communicator: &Communicator,
-        settings: Settings,
+        mut settings: Settings,
         limits: ServerLimits,
         users: Users,
         store: Store,
     ) -> Self {
+        if settings.node == NodeId::default() {
+            settings.node = NodeId(uplink::random());
+        }
         let interval = settings.cache_clean_interval;
         let list_waits = LIST_WAITS.min(limits.max_out_buffer);
         let server = Self(Rc::new(RefCell::new(Service {
@@ -133,6 +144,8 @@ impl Server {
             stopping: false,
             at_end: None,
             keeping: None,
+            master: None,
+            clock_offset: 0.0,
         })));
         server.with(communicator, |state, now, _| state.set_started(now));
         server.clean_every(communicator, interval);
@@ -143,6 +156,12 @@ impl Server {
         let cleaning = self.clone();
         let timer = communicator.every(interval, move |communicator| cleaning.clean(communicator));
         self.0.borrow_mut().cleaning = Some(timer);
+    }
+
+    /// Adds so many seconds to the time that this server stores, sends and compares with the times of linked ones, to
+    /// try what happens when clocks differ.
+    pub fn simulate_time_offset(&self, seconds: f64) {
+        self.0.borrow_mut().clock_offset = seconds;
     }
 
     /// Calls `call` when the server has stopped listening, has said goodbye to its clients, while their last bytes may still
@@ -168,6 +187,9 @@ impl Server {
             let timers = service.cleaning.take().into_iter().chain(service.dumping.take());
             for timer in timers.chain(service.shutdown.take().map(|(_, timer)| timer)) {
                 communicator.cancel(timer);
+            }
+            if let Some(master) = service.master.take() {
+                master.give_up(communicator);
             }
             let Service { state, side, .. } = service;
             state.disconnect_all(&mut Connections { communicator, side });
@@ -250,7 +272,8 @@ impl Service {
         let turn = communicator.turn_number();
         if self.now.1 != turn {
             let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let now = Now { unix: since_1970.as_secs_f64(), monotonic: communicator.time() };
+            let unix = since_1970.as_secs_f64() + self.clock_offset;
+            let now = Now { unix, monotonic: communicator.time() };
             self.now = (now, turn);
         }
         self.now.0
@@ -269,6 +292,8 @@ struct Session {
     check: Option<TimerId>,
     /// Whether its lines are not read.
     is_paused: bool,
+    /// It is the connection to the master of this server.
+    master: Option<Rc<Master>>,
 }
 
 impl Session {
@@ -312,13 +337,15 @@ impl Session {
                 self.is_paused = false;
                 cx.read(cx.id(), true);
             }
-            Flow::Paused if !self.is_paused => {
-                self.is_paused = true;
+            Flow::Paused => {
+                // It may be read again without our doing, if all had to wait.
                 cx.read(cx.id(), false);
-                // A login may have to be looked at earlier than what was to be before.
-                self.check(cx);
+                if !std::mem::replace(&mut self.is_paused, true) {
+                    // A login may have to be looked at earlier than what was to be before.
+                    self.check(cx);
+                }
             }
-            Flow::Open | Flow::Paused => {}
+            Flow::Open => {}
             Flow::Closed => cx.close(),
         }
     }
@@ -342,6 +369,15 @@ impl Handler<ClacksLines> for Session {
         };
         if stopping {
             cx.close();
+            return Ok(());
+        }
+        if let Some(master) = &self.master {
+            master.connected();
+            let (peer, id) = (self.peer, cx.id());
+            let client =
+                self.server.with(cx, |state, now, out| state.connected_to_master(id, peer, now, out));
+            self.client = Some(client);
+            self.check(cx);
             return Ok(());
         }
         if clients >= most {
@@ -388,14 +424,19 @@ impl Handler<ClacksLines> for Session {
                 self.go_on(cx);
             }
             Timeout::Timer(VERDICT) => self.go_on(cx),
+            Timeout::Timer(RESUME) => self.drained(cx)?,
             _ => {}
         }
         Ok(())
     }
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
+        if let Some(master) = &self.master {
+            master.lost(why, cx);
+        }
         let Some(client) = self.client.take() else {
-            if matches!(why, Closed::Connect(_) | Closed::TimedOut(Timeout::Connect)) {
+            if self.master.is_none() && matches!(why, Closed::Connect(_) | Closed::TimedOut(Timeout::Connect))
+            {
                 log::debug!("{}: never became a client: {why}", self.peer);
                 self.server.0.borrow_mut().side.not_established += 1;
             }
@@ -466,6 +507,14 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
 
     fn has_room(&self, who: Id<ClacksLines>) -> bool {
         self.communicator.queued_bytes(who) < self.side.list_waits
+    }
+
+    fn resume_soon(&mut self, who: Id<ClacksLines>) {
+        self.communicator.timer(who, Duration::ZERO, RESUME);
+    }
+
+    fn hold(&mut self, who: Id<ClacksLines>, on: bool) {
+        self.communicator.read(who, !on);
     }
 
     fn traffic(&self, who: Id<ClacksLines>) -> Traffic {

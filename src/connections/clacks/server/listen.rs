@@ -108,6 +108,7 @@ impl Server {
             waits_for_login: Some(limit),
             check: None,
             is_paused: false,
+            master: None,
         };
         client.serve(lines, session)?;
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::output::{Closing, Event, Output};
 use super::sessions::{ClientIndex, REPORTS_MAX, Role};
 use super::settings::Settings;
+use super::users::Permissions;
 use super::{Now, State};
 
 impl<K: Copy + Eq> State<K> {
@@ -21,6 +22,13 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
         session.reports_left = REPORTS_MAX;
+        if self.lock_deadline(slot).is_some_and(|deadline| deadline <= now.monotonic) {
+            out.log(&Event::LockExpired { cid: &self.sessions.get(slot).cid });
+            self.unlock(slot, out);
+        }
+        if std::mem::take(&mut self.is_just_released) {
+            self.released = now.monotonic;
+        }
         let login_due = self.look_at_login(slot, now, out);
         if self.sessions.get(slot).is_closing {
             return None;
@@ -30,7 +38,7 @@ impl<K: Copy + Eq> State<K> {
         let settings = &self.settings;
         let is_past = |deadline: Duration| deadline <= now.monotonic;
 
-        let stalled_max = match session.link_heard {
+        let stalled_max = match session.link {
             Some(_) => settings.interclacks_stalled_write_timeout,
             None => settings.stalled_write_timeout,
         };
@@ -42,8 +50,11 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
 
-        let login = session.connected.monotonic.saturating_add(settings.auth_timeout);
-        let login = (!self.sessions.has(slot, Role::Member)).then_some(login);
+        let login = session.connected.monotonic.max(self.released).saturating_add(settings.auth_timeout);
+        // What a client sent while it had to wait is not looked at yet.
+        let is_held = self.is_held(slot);
+        let released = self.released;
+        let login = (!self.sessions.has(slot, Role::Member) && !is_held).then_some(login);
         if login.is_some_and(is_past) {
             self.counters.login_timeouts += 1;
             out.log(&Event::LoginTimeout { cid: &session.cid });
@@ -51,10 +62,12 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
 
-        let ping = match session.link_heard {
-            Some(heard) => Some(heard.monotonic.saturating_add(settings.interclacks_ping_timeout)),
+        let since = |last: Now| last.monotonic.max(released);
+        let ping = match &session.link {
+            _ if is_held => None,
+            Some(link) => Some(since(link.heard).saturating_add(settings.interclacks_ping_timeout)),
             None if session.ping.is_expected => {
-                Some(session.ping.last.monotonic.saturating_add(settings.ping_timeout))
+                Some(since(session.ping.last).saturating_add(settings.ping_timeout))
             }
             None => None,
         };
@@ -65,7 +78,12 @@ impl<K: Copy + Eq> State<K> {
             return None;
         }
 
-        let nop_interval = settings.nop_interval;
+        let next_ping = self.ping_link(slot, now, out);
+        if self.sessions.get(slot).is_closing {
+            return None;
+        }
+
+        let nop_interval = self.settings.nop_interval;
         let mut nop = traffic.last_queued.saturating_add(nop_interval);
         if is_past(nop) {
             self.reply(slot, &[b"NOP"], out);
@@ -75,9 +93,16 @@ impl<K: Copy + Eq> State<K> {
             }
         }
         // A limit that begins to count in the meantime is looked at before it ends.
-        let shortest = limit_min(&self.settings);
+        let permissions = self.sessions.get(slot).permissions;
+        let is_stranger = !self.sessions.has(slot, Role::Member);
+        let mut shortest = limit_min(&self.settings);
+        if is_stranger || permissions.allow(Permissions::INTERCLACKS) {
+            shortest = shortest.min(self.settings.link_ping_interval());
+        }
         let begin = now.monotonic.saturating_add(shortest);
-        Some([stalled, login, login_due, ping, Some(nop)].into_iter().flatten().fold(begin, Duration::min))
+        let lock = self.lock_deadline(slot);
+        let dues = [stalled, login, login_due, ping, next_ping, lock, Some(nop)];
+        Some(dues.into_iter().flatten().fold(begin, Duration::min))
     }
 }
 

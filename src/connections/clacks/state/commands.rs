@@ -1,12 +1,14 @@
 //! What each command does.
 
+use super::links::Change;
+use super::node::NodeId;
 use super::output::{Closing, Event, Output};
 use super::sessions::{List, Ping, Role};
 use super::users::Permissions;
 use super::{Now, State};
 use crate::connections::clacks::flags::Flags;
 use crate::connections::clacks::number::Operand;
-use crate::connections::clacks::protocol::{Command, Overhead, Step};
+use crate::connections::clacks::protocol::{Command, Overhead, Pair, Step};
 use crate::connections::clacks::store::Full;
 
 /// The longest client name that is kept, in bytes: the rest is cut off.
@@ -21,10 +23,17 @@ impl<K: Copy + Eq> State<K> {
         now: Now,
         out: &mut impl Output<K>,
     ) {
+        let is_master = self.sessions.get(slot).is_master;
         match command {
             Command::Clacks(name) => self.rename(slot, name),
-            Command::Overhead(overhead) if overhead.flags.contains(Flags::AUTH) => {
-                self.log_in(slot, overhead.value, now, out);
+            Command::Overhead(Overhead { flags, value }) if flags.contains(Flags::AUTH) => {
+                self.log_in(slot, value, now, out);
+            }
+            Command::Overhead(Overhead { flags, value })
+                if is_master && (flags.contains(Flags::AUTH_FAILED) || flags.contains(Flags::ERROR)) =>
+            {
+                out.log(&Event::MasterRefuses { cid: &self.sessions.get(slot).cid, message: value });
+                self.close(slot, Closing::Flushed, out);
             }
             _ => {}
         }
@@ -41,12 +50,14 @@ impl<K: Copy + Eq> State<K> {
     ) {
         let session = self.sessions.get_mut(slot);
         let allowed = session.permissions.allow(needed(&command));
-        if let Some(heard) = &mut session.link_heard {
-            *heard = now;
+        if let Some(link) = &mut session.link {
+            link.heard = now;
         }
+        let is_link = session.link.is_some();
         // A monitor sees the line that makes it one, and not the line that ends it.
         match command {
-            Command::Monitor if allowed => self.sessions.enter(slot, Role::Monitor),
+            // Linked servers are never shown what clients do.
+            Command::Monitor if allowed && !is_link => self.sessions.enter(slot, Role::Monitor),
             Command::Unmonitor if allowed => self.sessions.leave(slot, Role::Monitor),
             _ => {}
         }
@@ -64,39 +75,42 @@ impl<K: Copy + Eq> State<K> {
         self.counters.carried_out(&command);
 
         match command {
-            Command::Set(pair) => self.signal(slot, pair.name, &[line], line, out),
-            Command::Notify(name) => self.signal(slot, name, &[line], line, out),
+            Command::Set(Pair { name, .. }) | Command::Notify(name) => {
+                self.deliver(slot, name, &[line], out);
+                self.forward(slot, &[line], out);
+            }
             Command::SetAndStore(pair) => {
                 let stored = self.store.store(pair.name, pair.value, now.unix);
                 if self.has_taken(slot, stored, out) {
-                    self.signal(slot, pair.name, &[b"SET ", pair.name, b"=", pair.value], line, out);
+                    let set: [&[u8]; 4] = [b"SET ", pair.name, b"=", pair.value];
+                    self.deliver(slot, pair.name, &set, out);
+                    let change = Change { key: pair.name, line: &[line], signal: Some(&set) };
+                    self.forward_change(slot, &change, out);
                 }
             }
             Command::Store(pair) => {
                 let stored = self.store.store(pair.name, pair.value, now.unix);
-                self.stored(slot, stored, line, out);
+                self.stored(slot, stored, pair.name, line, out);
             }
             Command::Remove(key) => {
                 let stored = self.store.remove(key, now.unix);
-                self.stored(slot, stored, line, out);
+                self.stored(slot, stored, key, line, out);
             }
             Command::Increment(Step { key, step }) => {
                 let stored = self.store.increment(key, step.map_or(Operand::ONE, Operand::step), now.unix);
-                self.stored(slot, stored, line, out);
+                self.stored(slot, stored, key, line, out);
             }
             Command::Decrement(Step { key, step }) => {
                 let stored = self.store.decrement(key, step.map_or(Operand::ONE, Operand::step), now.unix);
-                self.stored(slot, stored, line, out);
+                self.stored(slot, stored, key, line, out);
             }
             Command::KeySync(entry) => {
-                let offset = self.sessions.get(slot).clock_offset;
-                let stored = self.store.merge(&entry, offset).map(drop);
                 self.sessions.get_mut(slot).ping = Ping { last: now, is_expected: true };
-                self.stored(slot, stored, line, out);
+                self.sync_key(slot, &entry, line, out);
             }
             Command::ClearCache => {
                 self.store.clear();
-                self.forward(slot, line, out);
+                self.forward(slot, &[line], out);
             }
             Command::Retrieve(key) => {
                 let to = self.sessions.get(slot).key;
@@ -145,15 +159,8 @@ impl<K: Copy + Eq> State<K> {
         }
     }
 
-    /// Delivers a signal to those who listen, and passes it on to linked servers.
-    fn signal(
-        &mut self,
-        slot: usize,
-        name: &[u8],
-        delivered: &[&[u8]],
-        line: &[u8],
-        out: &mut impl Output<K>,
-    ) {
+    /// Delivers a signal to those who listen.
+    fn deliver(&mut self, slot: usize, name: &[u8], delivered: &[&[u8]], out: &mut impl Output<K>) {
         if let Some(listeners) = self.topics.listeners(name) {
             let sender = self.sessions.get(slot).key;
             self.counters.deliveries += listeners.keys().len() as u64;
@@ -164,13 +171,19 @@ impl<K: Copy + Eq> State<K> {
                 self.overflow_all(full, out);
             }
         }
-        self.forward(slot, line, out);
     }
 
     /// What follows a change of the cache that is passed on.
-    fn stored(&mut self, slot: usize, stored: Result<(), Full>, line: &[u8], out: &mut impl Output<K>) {
+    fn stored(
+        &mut self,
+        slot: usize,
+        stored: Result<(), Full>,
+        key: &[u8],
+        line: &[u8],
+        out: &mut impl Output<K>,
+    ) {
         if self.has_taken(slot, stored, out) {
-            self.forward(slot, line, out);
+            self.forward_change(slot, &Change { key, line: &[line], signal: None }, out);
         }
     }
 
@@ -193,7 +206,12 @@ impl<K: Copy + Eq> State<K> {
     fn rename(&mut self, slot: usize, name: &[u8]) {
         // A semicolon would end the field in a client list.
         let name = name.iter().take(CLIENT_NAME_MAX);
-        self.sessions.get_mut(slot).info = name.map(|&b| if b == b';' { b'_' } else { b }).collect();
+        let session = self.sessions.get_mut(slot);
+        session.info = name.map(|&b| if b == b';' { b'_' } else { b }).collect();
+        // Of a master its path tells it.
+        if !session.is_master {
+            session.node = NodeId::find(&session.info);
+        }
     }
 }
 

@@ -77,12 +77,16 @@ impl<K: Copy + Eq> State<K> {
 
     pub(super) fn close(&mut self, slot: usize, how: Closing, out: &mut impl Output<K>) {
         if !self.sessions.get(slot).is_closing {
-            self.detach(slot);
+            self.detach(slot, out);
             out.close(self.sessions.get(slot).key, how);
         }
     }
 
-    pub(super) fn detach(&mut self, slot: usize) {
+    pub(super) fn detach(&mut self, slot: usize, out: &mut impl Output<K>) {
+        if self.sessions.get(slot).is_closing {
+            return;
+        }
+        self.leave_tree(slot, out);
         self.topics.leave(slot);
         self.sessions.start_closing(slot);
     }

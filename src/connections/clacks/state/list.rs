@@ -8,10 +8,12 @@ use super::{Flow, State};
 use crate::connections::clacks::number::{Number, Text};
 
 impl<K: Copy + Eq> State<K> {
-    /// Goes on with a list for which there was no room. Call it when the client's queue has become shorter.
+    /// Goes on with what there was no room for: a list, or the cache for a linked server. Call it when the client's queue
+    /// has become shorter, and when [`Output::resume_soon`] asks for it.
     pub fn resume(&mut self, client: ClientIndex, out: &mut impl Output<K>) -> Flow {
         let Some(slot) = self.sessions.find(client) else { return Flow::Closed };
         self.go_on(slot, out);
+        self.exchange(slot, out);
         self.flow(slot)
     }
 
@@ -136,7 +138,7 @@ fn fields<K: Copy + Eq, R>(
     let stalled = traffic.stalled_since.map(|since| session.connected.unix_at(since));
     let flag = |role| if sessions.has(slot, role) { 1 } else { 0 };
     let last_ping = if session.ping.is_expected { session.ping.last.unix } else { 0.0 };
-    let last_heard = session.link_heard.map_or(0.0, |heard| heard.unix);
+    let last_heard = session.link.as_ref().map_or(0.0, |link| link.heard.unix);
     call(&[
         ("CID", &session.cid),
         ("HOST", session.host.as_bytes()),

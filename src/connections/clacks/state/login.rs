@@ -21,6 +21,9 @@ pub(super) enum Login {
 impl<K: Copy + Eq> State<K> {
     /// A client wants to be that token's user; one that was logged in already changes its user.
     pub(super) fn log_in(&mut self, slot: usize, token: &[u8], now: Now, out: &mut impl Output<K>) {
+        if self.sessions.get(slot).is_master {
+            return self.log_in_master(slot, token, now, out);
+        }
         let session = self.sessions.get_mut(slot);
         let pause_max = self.settings.failed_login_pause_max;
         if let Some(until) = self.failures.not_before(session.peer, now.monotonic, pause_max) {

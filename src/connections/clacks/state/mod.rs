@@ -9,6 +9,7 @@ mod group;
 mod links;
 mod list;
 mod login;
+mod node;
 mod output;
 mod overhead;
 mod reload;
@@ -20,12 +21,15 @@ mod users;
 use std::time::Duration;
 
 pub use counters::Counters;
+pub use node::NodeId;
 pub use output::{Closing, Event, Output, Traffic};
 pub use sessions::{ClientIndex, Peer};
 pub use settings::Settings;
 pub use users::{Attempt, Permissions, Users, token};
 
 use self::failures::Failures;
+use self::links::Lock;
+use self::node::Path;
 use self::sessions::{Role, Sessions};
 use self::topics::Topics;
 use super::protocol::Command;
@@ -53,7 +57,8 @@ pub enum Flow {
     /// It may.
     Open,
     /// Not before [`State::resume`], [`State::check`] or [`State::compared`] has made it [`Flow::Open`]: a long list waits for
-    /// room in the client's queue, or a login for its verdict.
+    /// room in the client's queue, or a login for its verdict; or before [`Output::hold`] says so, for a linked server sends
+    /// its cache.
     Paused,
     /// No more: the client is closed. What else it has sent must not have any effect.
     Closed,
@@ -78,6 +83,15 @@ pub struct State<K> {
     counters: Counters,
     /// When it was started, on the clock of [`Now::monotonic`].
     started: Duration,
+    /// As long as the master sends its cache.
+    lock: Option<Lock>,
+    /// When the last lock ended, and whether it did so since that was noted.
+    released: Duration,
+    is_just_released: bool,
+    /// The servers above this one.
+    ancestors: Path,
+    /// How many exchanges of caches there were.
+    exchanges: u32,
     /// Positions of those who could not take a line; empty between calls.
     refused: Vec<usize>,
 }
@@ -95,6 +109,11 @@ impl<K: Copy + Eq> State<K> {
             failures: Failures::default(),
             counters: Counters::default(),
             started: Duration::ZERO,
+            lock: None,
+            released: Duration::ZERO,
+            is_just_released: false,
+            ancestors: Path::default(),
+            exchanges: 0,
             refused: Vec::new(),
         }
     }
@@ -136,22 +155,31 @@ impl<K: Copy + Eq> State<K> {
 
     /// A client is there: it is greeted.
     pub fn connected(&mut self, key: K, peer: Peer, now: Now, out: &mut impl Output<K>) -> ClientIndex {
-        let slot = self.sessions.add(key, peer, now);
-        self.counters.connections += 1;
-        if !self.sessions.group(Role::Monitor).is_empty() {
-            let cid = self.sessions.get(slot).cid.clone();
-            self.tell_monitors(&[b"DEBUG CONNECTED=", &cid], out);
-        }
+        let slot = self.add(key, peer, now, out);
         let name = self.settings.server_name.clone();
         self.reply(slot, &[b"CLACKS ", name.as_bytes()], out);
         self.reply(slot, &[b"OVERHEAD M Authentication required"], out);
         self.sessions.index(slot)
     }
 
+    /// A connection is there, and monitors are told. It waits if all others do.
+    fn add(&mut self, key: K, peer: Peer, now: Now, out: &mut impl Output<K>) -> usize {
+        let slot = self.sessions.add(key, peer, now);
+        self.counters.connections += 1;
+        if self.is_held(slot) {
+            out.hold(key, true);
+        }
+        if !self.sessions.group(Role::Monitor).is_empty() {
+            let cid = self.sessions.get(slot).cid.clone();
+            self.tell_monitors(&[b"DEBUG CONNECTED=", &cid], out);
+        }
+        slot
+    }
+
     /// A client is gone, and so many bytes for it were never sent.
     pub fn disconnected(&mut self, client: ClientIndex, unsent: usize, out: &mut impl Output<K>) {
         let Some(slot) = self.sessions.find(client) else { return };
-        self.detach(slot);
+        self.detach(slot, out);
         let session = self.sessions.remove(slot);
         if !self.sessions.group(Role::Monitor).is_empty() {
             let n = unsent.to_string();
@@ -224,7 +252,7 @@ impl<K: Copy + Eq> State<K> {
         self.sessions.check_invariants();
         self.topics.check_invariants(|slot| {
             let session = self.sessions.get(slot);
-            (!session.is_closing && session.link_heard.is_none()).then_some(session.key)
+            (!session.is_closing && session.link.is_none()).then_some(session.key)
         });
         assert!(self.refused.is_empty());
     }
@@ -243,7 +271,7 @@ impl<K: Copy + Eq> State<K> {
         let session = self.sessions.get(slot);
         match (&session.list, &session.login) {
             _ if session.is_closing => Flow::Closed,
-            (None, None) => Flow::Open,
+            (None, None) if !self.is_held(slot) => Flow::Open,
             _ => Flow::Paused,
         }
     }

@@ -29,9 +29,15 @@ pub trait Output<K: Copy + Eq> {
     /// [`disconnected`](super::State::disconnected) is called once it is gone.
     fn close(&mut self, who: K, how: Closing);
 
-    /// Is there room for more than a line or two? If not, a long list waits until
+    /// Is there room for more than a line or two? If not, a long list, or the cache for a linked server, waits until
     /// [`resume`](super::State::resume).
     fn has_room(&self, who: K) -> bool;
+
+    /// [`resume`](super::State::resume) is to be called for the connection, once others have had their turn.
+    fn resume_soon(&mut self, who: K);
+
+    /// Leaves the input of the connection unprocessed, or no more: what it sends is kept.
+    fn hold(&mut self, who: K, on: bool);
 
     /// What the connection's queues hold, and for how long.
     fn traffic(&self, who: K) -> Traffic;
@@ -137,6 +143,46 @@ pub enum Event<'a> {
         /// The client.
         cid: &'a [u8],
     },
+    /// A client is a linked server from now on.
+    Linked {
+        /// The other server.
+        cid: &'a [u8],
+        /// What it calls itself.
+        name: &'a [u8],
+        /// Is it the master of this server? Else it is a slave.
+        is_master: bool,
+    },
+    /// The other server would close a loop in the tree; it is closed.
+    Loop {
+        /// The other server.
+        cid: &'a [u8],
+        /// What it calls itself.
+        name: &'a [u8],
+        /// Is it the master of this server? Else it wants to be a slave.
+        is_master: bool,
+    },
+    /// The master does not have the token of the main user; it is closed.
+    NoMaster {
+        /// The master.
+        cid: &'a [u8],
+    },
+    /// This server can't prove itself to a slave: it knows the main user's password as a hash only.
+    NoToken {
+        /// The slave.
+        cid: &'a [u8],
+    },
+    /// The master does not take this server for a slave; it is closed.
+    MasterRefuses {
+        /// The master.
+        cid: &'a [u8],
+        /// What it says.
+        message: &'a [u8],
+    },
+    /// The master did not send its whole cache in time: clients do not wait any longer.
+    LockExpired {
+        /// The master.
+        cid: &'a [u8],
+    },
     /// A client disconnects another one.
     Disconnects {
         /// Who asked for it.
@@ -164,6 +210,7 @@ impl Event<'_> {
         matches!(
             self,
             Self::LoggedIn { .. }
+                | Self::Linked { .. }
                 | Self::Disconnects { .. }
                 | Self::DisconnectsAll { .. }
                 | Self::Shutdown { .. }
@@ -204,6 +251,42 @@ impl fmt::Display for Event<'_> {
             Self::CacheFull { cid } => write!(f, "{}: cache is full, command refused", text(cid)),
             Self::TooManyNames { cid } => {
                 write!(f, "{}: listens to too many names, LISTEN refused", text(cid))
+            }
+            Self::Linked { cid, name, is_master } => {
+                let what = if *is_master { "this server's master" } else { "a slave of this server" };
+                write!(f, "{}: linked, is {what}: {}", text(cid), text(name))
+            }
+            Self::Loop { cid, name, is_master: true } => write!(
+                f,
+                "{}: the master is below this server in the tree (or the tree is too deep), not linked: give another \
+                 <master>, or none: {}",
+                text(cid),
+                text(name)
+            ),
+            Self::Loop { cid, name, is_master: false } => write!(
+                f,
+                "{}: is this server itself or above it in the tree, not taken for a slave: {}",
+                text(cid),
+                text(name)
+            ),
+            Self::NoMaster { cid } => write!(
+                f,
+                "{}: the master has another <username> or <password> than this server, closed",
+                text(cid)
+            ),
+            Self::NoToken { cid } => write!(
+                f,
+                "{}: not taken for a slave: interclacks needs the main user's <password>, a hash is not enough",
+                text(cid)
+            ),
+            Self::MasterRefuses { cid, message } => write!(
+                f,
+                "{}: the master refuses this server (do both have the same <username> and <password>?): {}",
+                text(cid),
+                text(message)
+            ),
+            Self::LockExpired { cid } => {
+                write!(f, "{}: the master's cache is still not complete, clients wait no longer", text(cid))
             }
             Self::Disconnects { cid, other } => write!(f, "{}: disconnects {}", text(cid), text(other)),
             Self::DisconnectsAll { cid } => write!(f, "{}: disconnects all clients", text(cid)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::links::clock_offset;
 use super::output::{Event, Output};
 use super::sessions::Role;
 use super::users::Permissions;
@@ -65,7 +66,7 @@ impl<K: Copy + Eq> State<K> {
     fn close_all(&mut self, slot: usize, is_forwarded: bool, out: &mut impl Output<K>) {
         out.log(&Event::DisconnectsAll { cid: &self.sessions.get(slot).cid });
         if is_forwarded {
-            self.forward(slot, b"OVERHEAD GC 1", out);
+            self.forward(slot, &[b"OVERHEAD GC 1"], out);
         }
         self.disconnect_all(out);
     }
@@ -77,8 +78,7 @@ impl<K: Copy + Eq> State<K> {
         }
         let session = self.sessions.get_mut(slot);
         if flags.contains(Flags::TIMESTAMP) {
-            let offset = now.unix - Operand::step(value).to_f64();
-            if offset.is_finite() {
+            if let Some(offset) = clock_offset(now.unix, Operand::step(value).to_f64()) {
                 session.clock_offset = offset;
             }
         }
@@ -92,10 +92,16 @@ impl<K: Copy + Eq> State<K> {
         }
         if flags.contains(Flags::INTERCLACKS) {
             match value {
-                b"1" => self.start_link(slot, now),
-                b"0" => self.end_link(slot),
+                b"1" => self.start_slave(slot, now, out),
+                b"0" if !self.sessions.get(slot).is_master => self.end_link(slot),
                 _ => {}
             }
+        }
+        if flags.contains(Flags::LOCK) {
+            self.lock_for_sync(slot, value, now, out);
+        }
+        if flags.contains(Flags::INFORMAL) {
+            self.informed(slot, value, out);
         }
     }
 }

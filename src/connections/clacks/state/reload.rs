@@ -11,11 +11,16 @@ impl<K: Copy + Eq> State<K> {
     ///
     /// The time limits hold from the next [`check`](Self::check) of each client.
     pub fn reconfigure(&mut self, settings: Settings, users: Users, out: &mut impl Output<K>) -> usize {
-        self.settings = settings;
+        self.settings = Settings { node: self.settings.node, ..settings };
         let old = std::mem::replace(&mut self.users, users);
         let mut sent_away = 0;
         for slot in self.sessions.open() {
             let session = self.sessions.get(slot);
+            // With another token the master must prove itself again, and this server to it.
+            if session.is_master && old.link_token() != self.users.link_token() {
+                self.dismiss(slot, b"QUIT", out);
+                continue;
+            }
             let Some(user) = session.user.clone().filter(|_| self.sessions.has(slot, Role::Member)) else {
                 continue;
             };

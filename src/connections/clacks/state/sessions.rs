@@ -10,7 +10,9 @@ use slab::Slab;
 
 use super::Now;
 use super::group::Group;
+use super::links::Link;
 use super::login::Login;
+use super::node::NodeId;
 use super::users::Permissions;
 
 /// Names one client of a [`State`](super::State). Of a client that is gone it finds nothing, also when its
@@ -65,8 +67,12 @@ pub(super) struct Session<K> {
     pub(super) clock_offset: f64,
     /// A list of which a part has been sent.
     pub(super) list: Option<List>,
-    /// When a link was last heard of; `None` for other clients.
-    pub(super) link_heard: Option<Now>,
+    /// What it is as a linked server; `None` for other clients.
+    pub(super) link: Option<Link>,
+    /// It is the master of this server: this server has connected to it.
+    pub(super) is_master: bool,
+    /// Which server it is, if it is one of this kind.
+    pub(super) node: Option<NodeId>,
     /// How many more of its troubles are logged until the next look at it.
     pub(super) reports_left: u32,
     serial: u64,
@@ -145,7 +151,9 @@ impl<K: Copy + Eq> Sessions<K> {
             ping: Ping { last: now, is_expected: true },
             clock_offset: 0.0,
             list: None,
-            link_heard: None,
+            link: None,
+            is_master: false,
+            node: None,
             reports_left: REPORTS_MAX,
             serial: self.serial,
             places: [NOWHERE; GROUPS],
@@ -221,7 +229,7 @@ impl<K: Copy + Eq> Sessions<K> {
         session.is_closing = true;
         session.list = None;
         session.login = None;
-        session.link_heard = None;
+        session.link = None;
         self.by_cid.remove(&session.cid);
     }
 
@@ -249,10 +257,10 @@ impl<K: Copy + Eq> Sessions<K> {
         for (slot, session) in &self.slots {
             let found = self.by_cid(&session.cid);
             assert_eq!(found, (!session.is_closing).then_some(slot));
-            assert_eq!(session.link_heard.is_some(), self.has(slot, Role::Link));
+            assert_eq!(session.link.is_some(), self.has(slot, Role::Link));
             let roles = [Role::Monitor, Role::Link].into_iter().any(|role| self.has(slot, role));
             assert!(!roles || self.has(slot, Role::Member), "only who has logged in has a part");
-            let is_idle = session.list.is_none() && session.link_heard.is_none();
+            let is_idle = session.list.is_none() && session.link.is_none();
             assert!(!session.is_closing || is_idle && !self.has(slot, Role::Member));
         }
         assert!(self.by_cid.len() <= self.slots.len());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::node::NodeId;
+
 /// The settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +34,16 @@ pub struct Settings {
     /// How much memory the names that one client listens to may take, in bytes: each its length and
     /// some 200 more.
     pub names_bytes_max: usize,
+    /// Which server this is, for others of its kind.
+    pub node: NodeId,
+}
+
+impl Settings {
+    /// How often linked servers are sent a `PING`: rounded up, so that the third one is not due before the other side's
+    /// time is over.
+    pub(super) fn link_ping_interval(&self) -> Duration {
+        (self.interclacks_ping_timeout / 3).saturating_add(Duration::from_nanos(1))
+    }
 }
 
 impl Default for Settings {
@@ -50,6 +62,7 @@ impl Default for Settings {
             cache_clean_interval: Duration::from_secs(60),
             clean_budget: 1024,
             names_bytes_max: 64 << 20,
+            node: NodeId::default(),
         }
     }
 }

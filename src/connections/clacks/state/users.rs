@@ -110,6 +110,21 @@ impl Users {
         self.users.push(User { name: name.into(), proof: Proof::Hash(hash), permissions });
     }
 
+    /// The token of the first user that may be another server: the main user's. It is what linked servers prove themselves
+    /// with to each other. Of a password that is only known as a hash there is none.
+    pub(super) fn link_token(&self) -> Option<&[u8]> {
+        let user = self.users.iter().find(|user| user.permissions.allow(Permissions::INTERCLACKS))?;
+        match &user.proof {
+            Proof::Token(token, length) => token.get(..*length),
+            Proof::Hash(_) => None,
+        }
+    }
+
+    /// Whether it is that token. How long this takes depends on the length only.
+    pub(super) fn is_link_token(&self, token: &[u8]) -> bool {
+        self.link_token().is_some_and(|own| own.ct_eq(token).into())
+    }
+
     /// Whose token it is. How long this takes depends on the length of the token and on the number
     /// of users, not on what is in any token.
     pub(super) fn check(&self, token: &[u8]) -> Checked<'_> {

@@ -3,7 +3,7 @@
 use crate::connections::clacks::number::{Number, Operand};
 
 /// What is kept for a key.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Entry {
     /// The value; empty in a tombstone.
     pub value: Vec<u8>,
@@ -17,17 +17,36 @@ pub struct Entry {
     pub(super) number: Option<Number>,
     /// Does it stand among the changes?
     pub(super) is_noted: bool,
+    /// The last exchange of caches whose other server has this very entry; 0 if it was changed since. Fits into what is
+    /// left beside `deleted`.
+    pub(in crate::connections::clacks) shared: u32,
+}
+
+/// Who else has an entry is no part of it.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |entry: &Self| (entry.cache_time, entry.access_time, entry.deleted, entry.number);
+        self.value == other.value && of(self) == of(other)
+    }
 }
 
 impl Entry {
     /// An entry whose value is text.
     pub fn new(value: Vec<u8>, cache_time: f64, access_time: f64) -> Self {
-        Self { value, cache_time, access_time, deleted: false, number: None, is_noted: false }
+        Self { value, cache_time, access_time, deleted: false, number: None, is_noted: false, shared: 0 }
     }
 
     /// A removed entry.
     pub fn tombstone(cache_time: f64, access_time: f64) -> Self {
-        Self { value: Vec::new(), cache_time, access_time, deleted: true, number: None, is_noted: false }
+        Self {
+            value: Vec::new(),
+            cache_time,
+            access_time,
+            deleted: true,
+            number: None,
+            is_noted: false,
+            shared: 0,
+        }
     }
 
     /// What arithmetic starts from.

@@ -5,6 +5,7 @@ mod entry;
 #[cfg(test)]
 mod model;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -39,6 +40,17 @@ pub struct Store {
 /// The cache would become larger than its limit: nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
+
+/// What became of an entry of another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// It is here now.
+    Taken,
+    /// It was here already.
+    Same,
+    /// What is here is newer.
+    Older,
+}
 
 /// How far a [sweep](Store::sweep) is.
 #[derive(Debug, Clone, Default)]
@@ -106,25 +118,41 @@ impl Store {
     }
 
     /// Takes an entry of another server, whose clock is `offset` seconds behind this one's, if there is none
-    /// here or an older one. Says whether it was taken.
+    /// here or an older one. Says what became of it.
+    ///
+    /// Of two entries with the same time both servers must choose the same one, or they would never agree: a value
+    /// wins over a tombstone, and of two values the one that is smaller in byte order.
     ///
     /// # Errors
     /// When the cache is full.
-    pub fn merge(&mut self, theirs: &KeySync<'_>, offset: f64) -> Result<bool, Full> {
+    pub fn merge(&mut self, theirs: &KeySync<'_>, offset: f64) -> Result<Merged, Full> {
         let cache_time = theirs.cache_time + offset;
         let access_time = if theirs.access_time == 0.0 { 0.0 } else { theirs.access_time + offset };
-        let own = self.find(theirs.key);
-        if own.is_some_and(|slot| self.entries[slot].cache_time >= cache_time) {
-            return Ok(false);
-        }
         let value = if theirs.deleted { b"" } else { theirs.value };
+        let own = self.find(theirs.key);
+        if let Some(entry) = own.map(|slot| &mut self.entries[slot]) {
+            let (ours, theirs) = ((entry.deleted, &*entry.value), (theirs.deleted, value));
+            let order = cache_time.total_cmp(&entry.cache_time).then(ours.cmp(&theirs));
+            match order {
+                Ordering::Less => return Ok(Merged::Older),
+                Ordering::Equal => return Ok(Merged::Same),
+                Ordering::Greater => {}
+            }
+        }
         let slot = self.slot_from(own, theirs.key, value.len())?;
         if theirs.deleted {
             self.bury(slot, theirs.key, (cache_time, access_time));
         } else {
             self.put(slot, theirs.key, value, None, (cache_time, access_time));
         }
-        Ok(true)
+        Ok(Merged::Taken)
+    }
+
+    /// Notes that the server of the exchange with this number, which is not 0, has the entry as it is now.
+    pub(super) fn mark_shared(&mut self, key: &[u8], exchange: u32) {
+        if let Some(slot) = self.find(key) {
+            self.entries[slot].shared = exchange;
+        }
     }
 
     /// Forgets every entry, tombstones too.
@@ -320,6 +348,7 @@ impl Store {
         self.bytes += entry.value.capacity();
         (entry.cache_time, entry.access_time) = times;
         entry.deleted = false;
+        entry.shared = 0;
         entry.number = number;
         self.dirty = true;
         self.changes.put(slot, key, entry);
@@ -435,7 +464,7 @@ mod tests {
     }
 
     /// Which of two entries of one key, by their times and modes, is there after a merge.
-    fn check_merge(own: Option<(f64, bool)>, theirs: (f64, bool), offset: f64, taken: bool) {
+    fn check_merge(own: Option<(f64, bool)>, theirs: (f64, bool), offset: f64, merged: Merged) {
         let mut store = Store::default();
         if let Some((time, deleted)) = own {
             let own =
@@ -444,7 +473,8 @@ mod tests {
         }
         let (cache_time, deleted) = theirs;
         let entry = KeySync { cache_time, access_time: 7.0, deleted, key: b"k", value: b"theirs" };
-        assert_eq!(store.merge(&entry, offset), Ok(taken), "{own:?} {theirs:?} {offset}");
+        assert_eq!(store.merge(&entry, offset), Ok(merged), "{own:?} {theirs:?} {offset}");
+        let taken = merged == Merged::Taken;
         assert_eq!(store.is_dirty(), taken);
         let own = store.get(b"k").unwrap();
         let expected = if deleted {
@@ -457,25 +487,46 @@ mod tests {
     }
 
     #[test]
-    fn of_two_entries_the_newer_one_wins_and_an_equal_one_stays() {
-        check_merge(None, (5.0, false), 0.0, true);
-        check_merge(None, (5.0, true), 0.0, true);
-        check_merge(Some((4.0, false)), (5.0, false), 0.0, true);
-        check_merge(Some((5.0, false)), (5.0, false), 0.0, false);
-        check_merge(Some((5.5, false)), (5.0, false), 0.0, false);
-        check_merge(Some((4.0, false)), (5.0, true), 0.0, true);
-        check_merge(Some((5.0, false)), (5.0, true), 0.0, false);
-        check_merge(Some((4.0, true)), (5.0, false), 0.0, true);
-        check_merge(Some((6.0, true)), (5.0, false), 0.0, false);
-        check_merge(Some((6.0, true)), (5.0, false), 1.5, true);
-        check_merge(Some((4.0, false)), (5.0, false), -1.5, false);
+    fn of_two_entries_the_newer_one_wins() {
+        use Merged::{Older, Taken};
+        check_merge(None, (5.0, false), 0.0, Taken);
+        check_merge(None, (5.0, true), 0.0, Taken);
+        check_merge(Some((4.0, false)), (5.0, false), 0.0, Taken);
+        check_merge(Some((5.0, false)), (5.0, false), 0.0, Older);
+        check_merge(Some((5.5, false)), (5.0, false), 0.0, Older);
+        check_merge(Some((4.0, false)), (5.0, true), 0.0, Taken);
+        check_merge(Some((5.0, false)), (5.0, true), 0.0, Older);
+        check_merge(Some((4.0, true)), (5.0, false), 0.0, Taken);
+        check_merge(Some((6.0, true)), (5.0, false), 0.0, Older);
+        check_merge(Some((6.0, true)), (5.0, false), 1.5, Taken);
+        check_merge(Some((4.0, false)), (5.0, false), -1.5, Older);
+    }
+
+    #[test]
+    fn of_two_entries_of_one_time_all_servers_choose_the_same() {
+        let check = |winner: &KeySync<'_>, loser: &KeySync<'_>| {
+            for (first, second, merged) in [(winner, loser, Merged::Older), (loser, winner, Merged::Taken)] {
+                let mut store = Store::default();
+                assert_eq!(store.merge(first, 0.0), Ok(Merged::Taken));
+                assert_eq!(store.merge(second, 0.0), Ok(merged), "{first:?}, {second:?}");
+                assert_eq!(store.merge(winner, 0.0), Ok(Merged::Same));
+                let entry = store.get(b"k").unwrap();
+                assert_eq!((&*entry.value, entry.deleted), (winner.value, winner.deleted));
+            }
+        };
+        let of = |value, deleted| KeySync { cache_time: 5.0, access_time: 5.0, deleted, key: b"k", value };
+        check(&of(b"a", false), &of(b"b", false));
+        check(&of(b"", false), &of(b"a", false));
+        check(&of(b"9", false), &of(b"99", false));
+        check(&of(b"", false), &of(b"", true));
+        check(&of(b"zz", false), &of(b"", true));
     }
 
     #[test]
     fn an_access_time_of_0_has_no_offset() {
         let mut store = Store::default();
         let entry = KeySync { cache_time: 5.0, access_time: 0.0, deleted: false, key: b"k", value: b"v" };
-        assert_eq!(store.merge(&entry, 100.0), Ok(true));
+        assert_eq!(store.merge(&entry, 100.0), Ok(Merged::Taken));
         assert_eq!(store.get(b"k"), Some(&Entry::new(b"v".to_vec(), 105.0, 0.0)));
     }
 

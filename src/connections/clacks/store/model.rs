@@ -1,5 +1,6 @@
 //! The cache compared with a sorted map.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
@@ -50,7 +51,13 @@ impl Model {
     }
 
     fn merge(&mut self, key: &[u8], entry: Entry) {
-        if self.0.get(key).is_none_or(|own| own.cache_time < entry.cache_time) {
+        // The newest; of those a value rather than a tombstone; of those the smallest.
+        let rank = |entry: &Entry| (entry.cache_time, !entry.deleted);
+        let wins = |own: &Entry| match rank(&entry).partial_cmp(&rank(own)) {
+            Some(Ordering::Equal) => entry.value < own.value,
+            order => order == Some(Ordering::Greater),
+        };
+        if self.0.get(key).is_none_or(wins) {
             self.0.insert(key.to_vec(), entry);
         }
     }
