@@ -8,5 +8,6 @@ mod logins;
 mod monitoring;
 mod overhead;
 mod random;
+mod tree;
 mod wire;
 mod world;

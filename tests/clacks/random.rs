@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use crate::world::{SERVER, START, World, token_of};
 
 /// A generator of numbers: the same ones for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -11,6 +11,7 @@ mod run_as;
 mod serve;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod uplink;
 
 use arguments::{Arguments, Page};
 use clap::CommandFactory;

@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use eventdispatcher::connections::clacks::configuration::{
-    Configuration, Loaded, Severity, Surroundings, Tls,
+    Configuration, Loaded, Master, Severity, Surroundings, Tls,
 };
 use eventdispatcher::connections::clacks::credentials::{PrivateFolder, default_user, read_password_file};
 use eventdispatcher::tls::TlsServer;
@@ -65,7 +65,7 @@ impl Plan {
         if !loaded.problems().has_errors() {
             check_certificate(&mut loaded);
         }
-        report_missing_parts(&mut loaded);
+        check_master(&mut loaded);
         let warnings = loaded.problems().render("clacksd");
         if loaded.problems().has_errors() {
             return Err(warnings);
@@ -125,14 +125,18 @@ fn check_certificate(loaded: &mut Loaded) {
     }
 }
 
-/// Says what this version does not do with a configuration that asks for it.
-fn report_missing_parts(loaded: &mut Loaded) {
-    let configuration = &loaded.configuration;
-    let master = configuration.master.is_some();
-    for (asked, name, what) in [(master, "master", "this version does not connect to a master")] {
-        if asked {
-            loaded.report(Severity::Warning, name, format!("<{name}> has no effect: {what}"));
-        }
+/// Says what is wrong or doubtful with the link to a master.
+fn check_master(loaded: &mut Loaded) {
+    let Configuration { master, password_hash, .. } = &loaded.configuration;
+    let is_unverified = matches!(master, Some(Master::Tls { ca: None, .. }));
+    if master.is_some() && password_hash.is_some() {
+        let what = "<master> needs the <password> of the main user: a hash is not enough to log in there";
+        loaded.report(Severity::Error, "master", what);
+    }
+    if is_unverified {
+        let what =
+            "the certificate of the <master> is not verified, anybody on the way could be it: give its <ca>";
+        loaded.report(Severity::Warning, "master/ip", what);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::reload::Reload;
 use crate::run_as::RunAs;
 use crate::say;
 use crate::shared::logging::LogFile;
+use crate::uplink::link_to_master;
 use eventdispatcher::connections::clacks::configuration::Configuration;
 use eventdispatcher::connections::clacks::persistence::Persistence;
 use eventdispatcher::connections::clacks::{Server, Store};
@@ -56,6 +57,7 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
         stop_on_signals(&communicator, &server, &manager, arguments)?;
         reload_on_signal(&communicator, &server, &reload, &manager, arguments)?;
         keep(&communicator, &server, persistence)?;
+        link_to_master(&communicator, &server, configuration)?;
         let operator = Operator { server: server.clone(), reload, log };
         control::listen(&communicator, plan.control().as_ref(), operator)?;
         Ok((listening.places, manager))

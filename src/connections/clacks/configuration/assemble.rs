@@ -159,13 +159,19 @@ impl Draft<'_> {
                 self.notes.error(at, "<ip> of <master> is missing: <port> needs one");
             }
         }
+        if let Some(ca) = first(&group, "ca")
+            && (socket.is_some() || ip.is_none())
+        {
+            self.notes.warning(ca, "<ca> of <master> has no effect without an <ip>, or beside a <socket>");
+        }
         let port = group.iter().find_map(|given| match given.content {
             Content::Value(Value::Number(port)) => u16::try_from(port).ok(),
             _ => None,
         });
+        let ca = text(&mut group, "ca").map(PathBuf::from);
         self.configuration.master = match (text(&mut group, "socket"), text(&mut group, "ip"), port) {
             (Some(socket), ..) => Some(Master::Socket(socket.into())),
-            (None, Some(host), Some(port)) => Some(Master::Tls { host, port }),
+            (None, Some(host), Some(port)) => Some(Master::Tls { host, port, ca }),
             _ => None,
         };
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problems::{Place, Problem, Problems, Severity};
-use super::{Configuration, value::quote};
+use super::{Configuration, Master, value::quote};
 
 /// A configuration that can be used, what is doubtful about it, and where its settings stand.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ impl Loaded {
     /// Looks at the files that the configuration names: an error for a certificate or key that can't be
     /// read, a warning for a key that everybody can read and for a folder that is not there.
     pub fn check_files(&mut self) {
-        let Configuration { tls, sockets, persistence_file, debug_file, control, .. } = &self.configuration;
+        let Configuration { tls, sockets, persistence_file, debug_file, control, master, .. } =
+            &self.configuration;
         let mut found = Vec::new();
         let mut add = |severity, place: Option<&Place>, what| {
             found.push(Problem::new(severity, self.file.clone(), place.cloned(), what));
@@ -85,6 +86,13 @@ impl Loaded {
                     }
                 }
             }
+        }
+        if let Some(Master::Tls { ca: Some(ca), .. }) = master
+            && let Err(error) = readable(ca)
+        {
+            let shown = quote(&ca.to_string_lossy());
+            let what = format!("<ca> of <master>: {shown} can't be read: {error}");
+            add(Severity::Error, self.place("master/ca"), what);
         }
         let places = self.places.iter().filter(|(name, _)| name == "socket");
         let places = places.map(|(_, place)| Some(place)).chain(iter::repeat(None));

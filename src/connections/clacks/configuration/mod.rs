@@ -133,6 +133,9 @@ pub enum Master {
         host: String,
         /// 1 to 65535.
         port: u16,
+        /// The file with the certificates that the master's must descend from, in PEM. Without it the master's is not
+        /// verified.
+        ca: Option<PathBuf>,
     },
 }
 

@@ -220,6 +220,7 @@ static MASTER: &[Setting] = &[
     once("socket", "none", Kind::SocketPath),
     once("ip", "none", Kind::Host),
     once("port", "required with ip", Kind::Port { min: 1 }),
+    once("ca", "none", Kind::Path),
 ];
 
 /// Whether an element of this name means something anywhere.

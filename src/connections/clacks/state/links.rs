@@ -90,7 +90,8 @@ impl<K: Copy + Eq> State<K> {
         if !links.iter().any(is_exchanging) {
             return self.forward(origin, change.line, out);
         }
-        for slot in links.to_vec() {
+        let slots: Vec<usize> = links.to_vec();
+        for slot in slots {
             let session = self.sessions.get(slot);
             let Some(link) = session.link.as_ref().filter(|_| slot != origin) else { continue };
             if link.has(change.key) {

@@ -77,10 +77,10 @@ impl<K: Copy + Eq> State<K> {
             self.report(slot, |cid| Event::ClientError { cid, message: value }, out);
         }
         let session = self.sessions.get_mut(slot);
-        if flags.contains(Flags::TIMESTAMP) {
-            if let Some(offset) = clock_offset(now.unix, Operand::step(value).to_f64()) {
-                session.clock_offset = offset;
-            }
+        if flags.contains(Flags::TIMESTAMP)
+            && let Some(offset) = clock_offset(now.unix, Operand::step(value).to_f64())
+        {
+            session.clock_offset = offset;
         }
         if flags.contains(Flags::SHUTDOWN) {
             let seconds = Operand::step(value).to_f64();

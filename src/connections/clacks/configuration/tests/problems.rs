@@ -75,6 +75,10 @@ fn what_has_no_effect_is_a_warning() {
         &["c.xml:2:27: warning: <ip> and <port> of <master> have no effect beside its <socket>"],
     );
     check_with_base(
+        "<master><socket>s</socket><ca>c</ca></master>",
+        &["c.xml:2:27: warning: <ca> of <master> has no effect without an <ip>, or beside a <socket>"],
+    );
+    check_with_base(
         "<socket>a</socket><socket>base.sock</socket><socket>a</socket>",
         &[
             "c.xml:2:19: warning: <socket> is listed already: this one has no effect",

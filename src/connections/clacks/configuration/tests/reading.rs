@@ -116,7 +116,7 @@ fn the_section_of_a_host_replaces_whole_settings() {
     wanted.max_line = 1 << 20;
     wanted.max_out_buffer = 8 << 20;
     wanted.max_clients = 250;
-    wanted.master = Some(Master::Tls { host: "hub.example.com".into(), port: 49888 });
+    wanted.master = Some(Master::Tls { host: "hub.example.com".into(), port: 49888, ca: None });
     assert_eq!(read("elsewhere"), wanted);
     assert_eq!(read("hub.example.com"), wanted, "a host is the one of exactly that name");
 

@@ -33,6 +33,7 @@ fn every_setting_is_read_and_has_the_default_that_the_table_says() {
             "throttle/maxsleep" | "throttle/step" => "BASE<throttle>{}</throttle>",
             "master/socket" => "BASE<master>{}</master>",
             "master/ip" => "BASE<master>{}<port>1</port></master>",
+            "master/ca" => "BASE<master><ip>a</ip><port>1</port>{}</master>",
             "master/port" => "BASE<master><ip>a</ip>{}</master>",
             _ => &base,
         }
