@@ -11,13 +11,16 @@ pub(crate) mod text;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use memchr::memchr;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
 use text::Expected;
 
@@ -134,7 +137,8 @@ pub(crate) struct Client {
 const BARRIER: &str = "barrier-";
 
 impl Client {
-    fn new(stream: UnixStream) -> io::Result<Self> {
+    /// Of a connection that is there.
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Self { stream, received: Vec::new(), logged_in: false, in_line: false, barriers: 0 })
     }
@@ -217,6 +221,22 @@ impl Client {
                 };
             }
         }
+    }
+
+    /// The next lines, and perhaps the end, must be those of `text`.
+    pub(crate) fn receives(&mut self, text: &str) -> Result<(), String> {
+        for expected in text::to_receive(text) {
+            match (expected, self.line()?) {
+                (Expected::Line(pattern), Some(line)) if pattern.matches(&line) => {}
+                (Expected::End, None) => {}
+                (expected, Some(line)) => {
+                    let line = show(&line);
+                    return Err(format!("expected {expected:?}, {line} came{}", self.what_follows()));
+                }
+                (expected, None) => return Err(format!("expected {expected:?}, the end came")),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for this time, in which nothing may come but the end. Whether the server is still there.
@@ -321,6 +341,21 @@ impl Client {
         self.received.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
+}
+
+/// The next one that connects.
+pub(crate) fn accept_in_time(listener: &UnixListener) -> Result<UnixStream, String> {
+    let timeout = PollTimeout::try_from(DEADLINE).map_err(|error| error.to_string())?;
+    loop {
+        let mut wanted = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut wanted, timeout) {
+            Ok(0) => return Err(format!("nobody connected for {DEADLINE:?}")),
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    listener.accept().map(|(stream, _)| stream).map_err(|error| error.to_string())
 }
 
 /// One read that is not ended by a stop of the whole machine: with a time limit the system gives that as an interruption.

@@ -69,6 +69,12 @@ impl Case {
         let greetings = self.received.iter().take_while(|(_, text)| text == GREETING).count();
         let (greetings, mut rest) = self.received.split_at(greetings);
         let mut steps = Vec::new();
+        // What was in the cache at the end is no answer to anything.
+        if let Some((cache, before)) = rest.split_last().filter(|((_, text), _)| text.starts_with("CACHE: "))
+        {
+            steps.push(Step { acts: Vec::new(), received: vec![cache.clone()] });
+            rest = before;
+        }
         for (sender, text) in self.sent.iter().rev() {
             let mut names = BTreeSet::new();
             let received = rest.iter().rposition(|(name, _)| name == sender || !names.insert(name));
