@@ -9,11 +9,16 @@ use std::time::Duration;
 
 use super::node::{NodeId, Path};
 use super::output::{Closing, Event, Output};
-use super::sessions::Role;
+use super::sessions::{Role, Session};
 use super::users::Permissions;
 use super::{Now, State};
 use crate::connections::clacks::protocol::KeySync;
 use crate::connections::clacks::store::{Entry, Merged};
+
+/// The longest way of a line, in seconds, for which clocks are taken to be the same, if they can be.
+const SAME_CLOCK: f64 = 0.25;
+/// A time is looked at once for all that happens together, in seconds.
+const SAME_TURN: f64 = 0.01;
 
 /// How many entries of the cache are looked at before other connections have their turn.
 const EXCHANGE_BUDGET: usize = 1024;
@@ -23,6 +28,8 @@ const EXCHANGE_BUDGET: usize = 1024;
 pub(super) struct Link {
     /// The last sign of life.
     pub(super) heard: Now,
+    /// When the other server was asked for its time, or could first tell it: the time that it tells is not older.
+    asked: f64,
     /// When the next `PING` is due.
     next_ping: Duration,
     exchange: Exchange,
@@ -182,7 +189,9 @@ impl<K: Copy + Eq> State<K> {
         }
         let number = self.next_exchange();
         let next_ping = now.monotonic.saturating_add(self.settings.link_ping_interval());
-        self.sessions.get_mut(slot).link = Some(Link { heard: now, next_ping, exchange, number });
+        let session = self.sessions.get_mut(slot);
+        let asked = if session.is_master { session.connected.unix } else { now.unix };
+        session.link = Some(Link { heard: now, asked, next_ping, exchange, number });
     }
 
     fn next_exchange(&mut self) -> u32 {
@@ -453,10 +462,20 @@ fn write_times(line: &mut Vec<u8>, cache_time: f64, access_time: f64, mode: char
     let _ = write!(line, "KEYSYNC {cache_time} {access_time} {mode} ");
 }
 
-/// The offset of a clock: a multiple of 2^-20 s, about a microsecond. Adding it to a time of this century and taking it off
-/// again gives the same time, so that servers do not differ by roundings.
-pub(super) fn clock_offset(own: f64, theirs: f64) -> Option<f64> {
+/// The offset of a clock that shows `theirs`: a multiple of 2^-20 s, about a microsecond. Adding it to a time of this century
+/// and taking it off again gives the same time, so that servers do not differ by roundings.
+///
+/// The line with their time took some time itself. Where it can have taken so long that both clocks show the same, they are
+/// taken to do so: then what is newer is decided by clocks that were set well, and not by how busy the servers are.
+pub(super) fn clock_offset<K>(session: &Session<K>, now: Now, theirs: f64) -> Option<f64> {
     const PARTS: f64 = 1_048_576.0;
-    let offset = ((own - theirs) * PARTS).round() / PARTS;
+    let offset = now.unix - theirs;
+    if let Some(link) = &session.link
+        && link.asked <= theirs + SAME_TURN
+        && (-SAME_TURN..SAME_CLOCK).contains(&offset)
+    {
+        return Some(0.0);
+    }
+    let offset = (offset * PARTS).round() / PARTS;
     offset.is_finite().then_some(offset)
 }

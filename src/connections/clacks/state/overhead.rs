@@ -78,7 +78,7 @@ impl<K: Copy + Eq> State<K> {
         }
         let session = self.sessions.get_mut(slot);
         if flags.contains(Flags::TIMESTAMP)
-            && let Some(offset) = clock_offset(now.unix, Operand::step(value).to_f64())
+            && let Some(offset) = clock_offset(session, now, Operand::step(value).to_f64())
         {
             session.clock_offset = offset;
         }
