@@ -5,5 +5,7 @@ mod large;
 mod node;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod trees;
 mod wire;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use eventdispatcher::connections::clacks::{
     Entry, Permissions, Server, ServerLimits, Settings, Store, Uplink, Users,
 };
+#[cfg(feature = "tls")]
+use eventdispatcher::tls::TlsServer;
 use eventdispatcher::{Communicator, Remote, UnixBind};
 use tempfile::TempDir;
 
@@ -20,7 +22,11 @@ const RETRY: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) master: Option<PathBuf>,
-    pub(crate) uplink: Option<Uplink>,
+    /// Made on the server's thread.
+    pub(crate) uplink: Option<Box<dyn FnOnce() -> Uplink + Send>>,
+    /// It also listens with TLS, with this certificate and its key.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<(String, String)>,
     pub(crate) settings: Settings,
     pub(crate) limits: ServerLimits,
     /// By how many seconds its clock is wrong.
@@ -44,11 +50,13 @@ impl Plan {
 pub(crate) struct Node {
     folder: TempDir,
     running: Option<(Remote, JoinHandle<()>)>,
+    /// Where it listens with TLS.
+    pub(crate) port: Option<u16>,
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder can be made"), running: None }
+        Self { folder: TempDir::new().expect("a temporary folder can be made"), running: None, port: None }
     }
 
     pub(crate) fn running(plan: Plan) -> Self {
@@ -81,14 +89,26 @@ impl Node {
             let server = Server::start(&communicator, plan.settings, plan.limits, users, store);
             server.simulate_time_offset(plan.clock);
             server.listen_unix(&communicator, UnixBind::new(socket)).expect("the socket is free");
-            let uplink = plan.uplink.or_else(|| plan.master.map(Uplink::unix));
+            #[cfg(feature = "tls")]
+            let port = plan.tls.map(|(certificate, key)| {
+                let tls = TlsServer::builder().certificate_pem(certificate, key).build();
+                let tls = tls.expect("the certificate can be used");
+                let address = "127.0.0.1:0".parse().expect("an address");
+                let listening = server.listen_tls(&communicator, address, &tls);
+                listening.expect("a port is free").address().port()
+            });
+            #[cfg(not(feature = "tls"))]
+            let port = None;
+            let uplink = plan.uplink.map(|make| make()).or_else(|| plan.master.map(Uplink::unix));
             if let Some(uplink) = uplink {
                 server.link_to_master(&communicator, uplink.retry(RETRY, RETRY));
             }
-            tell.send(communicator.remote().expect("the poll can be woken")).expect("the test waits");
+            let remote = communicator.remote().expect("the poll can be woken");
+            tell.send((remote, port)).expect("the test waits");
             communicator.run().expect("the poll works");
         });
-        let remote = started.recv_timeout(DEADLINE).expect("the server starts");
+        let (remote, port) = started.recv_timeout(DEADLINE).expect("the server starts");
+        self.port = port;
         self.running = Some((remote, thread));
     }
 
