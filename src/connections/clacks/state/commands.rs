@@ -32,8 +32,7 @@ impl<K: Copy + Eq> State<K> {
             Command::Overhead(Overhead { flags, value })
                 if is_master && (flags.contains(Flags::AUTH_FAILED) || flags.contains(Flags::ERROR)) =>
             {
-                out.log(&Event::MasterRefuses { cid: &self.sessions.get(slot).cid, message: value });
-                self.close(slot, Closing::Flushed, out);
+                self.refused_by_master(slot, value, out);
             }
             _ => {}
         }

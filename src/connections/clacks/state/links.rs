@@ -20,6 +20,9 @@ const SAME_CLOCK: f64 = 0.25;
 /// A time is looked at once for all that happens together, in seconds.
 const SAME_TURN: f64 = 0.01;
 
+/// What a server is told whose link would close a loop.
+const LOOP: &[u8] = b"interclacks_loop";
+
 /// How many entries of the cache are looked at before other connections have their turn.
 const EXCHANGE_BUDGET: usize = 1024;
 
@@ -121,7 +124,7 @@ impl<K: Copy + Eq> State<K> {
             return self.refuse_loop(slot, out);
         }
         let Some(token) = self.users.link_token().map(<[u8]>::to_vec) else {
-            out.log(&Event::NoToken { cid: &session.cid });
+            self.report(slot, |cid| Event::NoToken { cid }, out);
             return self.reply(slot, &[b"OVERHEAD E interclacks_needs_the_password not its hash"], out);
         };
         self.enter_link(slot, now, Exchange::Running(None));
@@ -181,6 +184,18 @@ impl<K: Copy + Eq> State<K> {
         }
     }
 
+    /// The master does not take this server for a slave.
+    pub(super) fn refused_by_master(&mut self, slot: usize, message: &[u8], out: &mut impl Output<K>) {
+        let session = self.sessions.get(slot);
+        let (cid, name) = (&session.cid, &session.info);
+        if message.starts_with(LOOP) {
+            out.log(&Event::Loop { cid, name, is_master: true });
+        } else {
+            out.log(&Event::MasterRefuses { cid, message });
+        }
+        self.close(slot, Closing::Flushed, out);
+    }
+
     fn enter_link(&mut self, slot: usize, now: Now, exchange: Exchange) {
         if !self.sessions.has(slot, Role::Link) {
             self.topics.park(slot);
@@ -218,9 +233,13 @@ impl<K: Copy + Eq> State<K> {
         }
     }
 
-    fn report_link(&self, slot: usize, out: &mut impl Output<K>) {
-        let session = self.sessions.get(slot);
-        out.log(&Event::Linked { cid: &session.cid, name: &session.info, is_master: session.is_master });
+    fn report_link(&mut self, slot: usize, out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
+        // It may be asked for again and again.
+        if session.reports_left > 0 {
+            session.reports_left -= 1;
+            out.log(&Event::Linked { cid: &session.cid, name: &session.info, is_master: session.is_master });
+        }
     }
 
     /// `OVERHEAD L`: only the master may say that. With 1 it begins to send its cache, with 0 it has sent all.
@@ -438,11 +457,11 @@ impl<K: Copy + Eq> State<K> {
         let session = self.sessions.get(slot);
         out.log(&Event::Loop { cid: &session.cid, name: &session.info, is_master: session.is_master });
         let text: &[u8] = if session.is_master {
-            b"OVERHEAD E interclacks_loop your slave is above you in the tree, or the tree is too deep"
+            b" your slave is above you in the tree, or the tree is too deep"
         } else {
-            b"OVERHEAD E interclacks_loop your master is below you in the tree, or is yourself"
+            b" your master is below you in the tree, or is yourself"
         };
-        self.reply(slot, &[text], out);
+        self.reply(slot, &[b"OVERHEAD E ", LOOP, text], out);
         self.close(slot, Closing::Flushed, out);
     }
 }
