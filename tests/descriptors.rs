@@ -3,8 +3,8 @@
 
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
-    Command, Communicator, Fd, Fifo, FromThread, Key, ListenWatch, Signal, Watch, When, on_item, pipe,
-    pipe_pair, unix_pair,
+    Command, Communicator, Fd, Fifo, FromThread, Key, ListenWatch, Reconnect, Signal, Watch, When, on_item,
+    pipe, pipe_pair, unix_pair,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -108,5 +108,31 @@ fn nothing_is_left_behind_and_nothing_is_inherited() {
         assert!(Fd::new(fs::File::open("/proc/self/status").unwrap()).is_err());
         assert!(Fifo::new(folder.path().join("no/where")).reader().is_err());
     }
+    assert_eq!(open(), before);
+
+    // Nor does one that reconnects: what is lost is closed.
+    let lasting = Communicator::new().unwrap();
+    let without = open();
+    let far = Rc::new(RefCell::new(None));
+    let keep = far.clone();
+    let connect = move || {
+        let (ours, theirs) = unix_pair()?;
+        *keep.borrow_mut() = Some(theirs);
+        Ok(ours)
+    };
+    let reconnect = Reconnect::new("0.001".parse().unwrap());
+    let id = lasting.permanent(connect, reconnect, Lines::new, on_item::<Lines, _>(|_, _| Ok(())));
+    for _ in 0..50 {
+        while !lasting.is_connected(id) {
+            lasting.turn(None).unwrap();
+        }
+        assert_eq!(open().len(), without.len() + 2);
+        far.take();
+        while lasting.is_connected(id) {
+            lasting.turn(None).unwrap();
+        }
+        assert_eq!(open().len(), without.len());
+    }
+    drop(lasting);
     assert_eq!(open(), before);
 }

@@ -21,7 +21,7 @@
 //! One call of a **connection** hands over everything that has happened to it, in this order: it is established
 //! ([`connected`](Handler::connected)); items ([`message`](Handler::message)) and the end of the input
 //! ([`eof`](Handler::eof)); times that are over ([`timeout`](Handler::timeout)); the queue is low
-//! ([`drained`](Handler::drained)); it has ended ([`closed`](Handler::closed)).
+//! ([`drained`](Handler::drained)); it was lost ([`lost`](Handler::lost)); it has ended ([`closed`](Handler::closed)).
 //!
 //! # Fairness
 //! A connection that always has more does not keep the others waiting: after its [`Budget`] (bytes, callbacks, time) it waits
@@ -45,9 +45,16 @@
 //! connection: anybody on the way may have put it there. Until the layer is established
 //! ([`upgraded`](Handler::upgraded)) the connection is connecting again, within [`Timeouts::connect`].
 //!
+//! # Permanent connections
+//! A [permanent](Communicator::permanent) connection makes its transports itself, by a [`Connect`](crate::Connect), and anew when it is
+//! lost, at the times that its [`Pauses`] say. One call tells it that it was lost ([`lost`](Handler::lost)) or could not be made
+//! ([`failed`](Handler::failed)); its descriptor is closed by then. Between two transports it waits: it can be sent to,
+//! closed, removed, switched off, named and prioritised like any other, and is called for its own timers and its
+//! deadline. Items that wait are whole: nothing is sent twice, nothing half.
+//!
 //! # Limits
 //! Input that makes no item, output that is not taken, what one turn may do, connecting and lingering have
-//! [`Limits`], a [`Budget`] and [`Timeouts`], on by default.
+//! [`Limits`], a [`Budget`] and [`Timeouts`], on by default; what waits for a connection that is [`Away`] has its own.
 //!
 //! # Failures
 //! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends, and a transport or
