@@ -31,6 +31,7 @@ mod cache;
 pub mod definitions;
 mod entry;
 mod error;
+mod expression;
 mod hash;
 mod json;
 mod message;

@@ -2,6 +2,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
+use super::expression::Expression;
 use super::template::{Captures, Template};
 use super::view::MessageRef;
 
@@ -23,7 +24,7 @@ const LENGTH_MAX: usize = 255;
 /// takes is never in doubt, so a pattern is refused where it would be: a digit behind a
 /// `number`, a letter behind a `word`, two captures in a row, a capture beside `*`.
 ///
-/// There are no regular expressions: a [predicate](Self::predicate) can use any library for them.
+/// What can't be said so, a [regular expression](Self::regex) or a [predicate](Self::predicate) can.
 ///
 /// ```
 /// use eventdispatcher::dispatcher::{MessageRef, Pattern};
@@ -44,6 +45,7 @@ enum Inner {
     Prefix(Box<str>),
     Glob(Box<str>),
     Template(Rc<Template>),
+    Expression(Rc<Expression>),
     Predicate(Rc<dyn Fn(MessageRef<'_>) -> bool>),
     Always,
 }
@@ -59,6 +61,35 @@ impl Pattern {
     #[must_use]
     pub fn exactly(command: &str) -> Self {
         Self { inner: Inner::Exact(command.into()) }
+    }
+
+    /// The messages whose command, as a whole, matches a regular expression, in the syntax of the crate `regex-lite` (that of
+    /// most others, without look-around and back-references). Groups with names are captured.
+    ///
+    /// It takes time in proportion to its length and that of the command; a command of more than 255 bytes matches none.
+    ///
+    /// ```
+    /// use eventdispatcher::dispatcher::{MessageRef, Pattern};
+    ///
+    /// let pattern = Pattern::regex("(GET|SET)_(?<key>[a-z]+)(_(?<index>[0-9]{1,3}))?")?;
+    /// let captures = pattern.matches(MessageRef::parse(b"SET_speed_7")?).unwrap();
+    /// assert_eq!((captures.text("key"), captures.number("index")), (Some("speed"), Some(7)));
+    /// assert!(pattern.matches(MessageRef::parse(b"SET_speed_7000")?).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is none, or has more than 255 bytes.
+    pub fn regex(expression: &str) -> Result<Self, PatternError> {
+        if expression.len() > LENGTH_MAX {
+            return Err(PatternError::new(expression, PatternFault::TooLong, LENGTH_MAX));
+        }
+        match Expression::parse(expression) {
+            Ok(parsed) => Ok(Self { inner: Inner::Expression(Rc::new(parsed)) }),
+            Err(why) => {
+                Err(PatternError { why, ..PatternError::new(expression, PatternFault::Expression, 0) })
+            }
+        }
     }
 
     /// The messages for which `predicate` says so. It may look at parameters too.
@@ -93,7 +124,11 @@ impl Pattern {
             Inner::Exact(exact) => command == &**exact,
             Inner::Prefix(prefix) => command.starts_with(&**prefix),
             Inner::Glob(glob) => matches_glob(glob, command),
-            Inner::Template(template) => return Template::matches(template, command),
+            Inner::Template(template) => return template.matches(command),
+            Inner::Expression(expression) if command.len() <= LENGTH_MAX => {
+                return expression.matches(command);
+            }
+            Inner::Expression(_) => false,
             Inner::Predicate(predicate) => predicate(message),
             Inner::Always => true,
         };
@@ -105,7 +140,7 @@ impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let error = |fault, at| Err(PatternError { pattern: text.chars().take(64).collect(), fault, at });
+        let error = |fault, at| Err(PatternError::new(text, fault, at));
         if text.is_empty() {
             return error(PatternFault::Empty, 0);
         }
@@ -138,6 +173,7 @@ impl fmt::Display for Pattern {
             Inner::Exact(text) | Inner::Glob(text) => f.write_str(text),
             Inner::Prefix(text) => write!(f, "{text}*"),
             Inner::Template(template) => f.write_str(&template.text),
+            Inner::Expression(expression) => write!(f, "/{}/", expression.text),
             Inner::Predicate(_) => f.write_str("<a predicate>"),
             Inner::Always => f.write_str("<always>"),
         }
@@ -202,6 +238,8 @@ pub enum PatternFault {
     InDoubt,
     /// It has captures and `*` or `?`.
     CaptureInGlob,
+    /// It is no regular expression.
+    Expression,
 }
 
 /// A text that is no pattern.
@@ -212,8 +250,16 @@ pub struct PatternError {
     pub pattern: String,
     /// What is wrong.
     pub fault: PatternFault,
-    /// Where: bytes from the start of the text.
+    /// Where: bytes from the start of the text; 0 for a regular expression.
     pub at: usize,
+    /// More about that; empty but for a regular expression.
+    pub why: String,
+}
+
+impl PatternError {
+    fn new(text: &str, fault: PatternFault, at: usize) -> Self {
+        Self { pattern: text.chars().take(64).collect(), fault, at, why: String::new() }
+    }
 }
 
 impl fmt::Display for PatternError {
@@ -227,6 +273,9 @@ impl fmt::Display for PatternError {
             PatternFault::Name => "a capture needs a name of its own",
             PatternFault::InDoubt => "it is in doubt where the capture before this ends",
             PatternFault::CaptureInGlob => "a pattern with captures has no * and no ?",
+            PatternFault::Expression => {
+                return write!(f, "{:?} is no regular expression: {}", self.pattern, self.why);
+            }
         };
         write!(f, "the pattern {:?} is wrong at byte {}: {what}", self.pattern, self.at)
     }
@@ -304,6 +353,46 @@ mod tests {
             "A<float>".parse::<Pattern>().unwrap_err().to_string(),
             "the pattern \"A<float>\" is wrong at byte 2: a capture is a number, a word or the rest"
         );
+    }
+
+    #[test]
+    fn a_regular_expression_is_for_the_whole_command() {
+        let check = |expression: &str, command: &str, expected: Option<&str>| {
+            let pattern = Pattern::regex(expression).unwrap_or_else(|error| panic!("{error}"));
+            let message = MessageRef::parse(command.as_bytes()).unwrap();
+            let captured = pattern.matches(message).map(|captures| format!("{captures:?}"));
+            assert_eq!(captured.as_deref(), expected, "{expression} {command}");
+        };
+        check("A|B", "A", Some("{}"));
+        check("A|B", "AB", None);
+        check("A|B", "XB", None);
+        check("(?i)stop", "StOp", Some("{}"));
+        check("", "A", None);
+        check("(?<n>[0-9]+)?(?<x>X)?", "X", Some(r#"{"x": "X"}"#));
+        check("(?<n>[0-9]+)?(?<x>X)?", "007", Some(r#"{"n": "007"}"#));
+        check("(E)(?<n>.)", "EÄ", Some(r#"{"n": "Ä"}"#));
+        check("A*", &"A".repeat(255), Some("{}"));
+        check("A*", &"A".repeat(256), None);
+        let captures = Pattern::regex("E(?<n>[0-9]+)").unwrap();
+        assert_eq!(captures.matches(MessageRef::parse(b"E42").unwrap()).unwrap().number("n"), Some(42));
+        assert_eq!(captures.to_string(), "/E(?<n>[0-9]+)/");
+        assert_eq!(captures.written().as_deref(), Some("/E(?<n>[0-9]+)/"));
+    }
+
+    #[test]
+    fn what_is_no_regular_expression_is_refused_with_the_reason() {
+        for wrong in
+            ["(", "A)(B", "[", "*", "(?<n>a)(?<n>b)", "(?=A)", "((((((A{100}){100}){100}){100}){100}){100})"]
+        {
+            let error = Pattern::regex(wrong).unwrap_err();
+            assert_eq!(error.fault, PatternFault::Expression, "{wrong}");
+            assert!(
+                error.to_string().starts_with(&format!("{wrong:?} is no regular expression: ")),
+                "{error}"
+            );
+            assert!(!error.why.is_empty());
+        }
+        assert_eq!(Pattern::regex(&"A".repeat(256)).unwrap_err().fault, PatternFault::TooLong);
     }
 
     #[test]

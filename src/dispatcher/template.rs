@@ -8,6 +8,8 @@ pub(super) struct Template {
     /// As it is written.
     pub(super) text: Box<str>,
     pieces: Vec<Piece>,
+    /// Of the captures.
+    names: Rc<[Box<str>]>,
 }
 
 enum Piece {
@@ -72,13 +74,18 @@ impl Template {
             pieces.push(Piece::Capture(name.into(), kind));
             at += capture.len() + 2;
         }
-        Ok(Self { text: text.into(), pieces })
+        let name = |piece: &Piece| match piece {
+            Piece::Capture(name, _) => Some(name.clone()),
+            Piece::Literal(_) => None,
+        };
+        let names = pieces.iter().filter_map(name).collect();
+        Ok(Self { text: text.into(), pieces, names })
     }
 
-    pub(super) fn matches<'m>(template: &Rc<Self>, command: &'m str) -> Option<Captures<'m>> {
+    pub(super) fn matches<'m>(&self, command: &'m str) -> Option<Captures<'m>> {
         let mut rest = command;
         let mut values = Vec::new();
-        for piece in &template.pieces {
+        for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => rest = rest.strip_prefix(&**literal)?,
                 Piece::Capture(_, kind) => {
@@ -93,7 +100,7 @@ impl Template {
                 }
             }
         }
-        rest.is_empty().then(|| Captures { template: Some(Rc::clone(template)), values })
+        rest.is_empty().then(|| Captures::new(&self.names, values))
     }
 }
 
@@ -101,12 +108,16 @@ impl Template {
 /// removed while it is in use.
 #[derive(Clone, Default)]
 pub struct Captures<'m> {
-    template: Option<Rc<Template>>,
-    /// In the order of the pattern; with the number, if it is one.
+    names: Option<Rc<[Box<str>]>>,
+    /// As many, in the order of the pattern; with the number, if it is one. One that is empty was not captured.
     values: Vec<(&'m str, Option<u64>)>,
 }
 
 impl<'m> Captures<'m> {
+    pub(super) fn new(names: &Rc<[Box<str>]>, values: Vec<(&'m str, Option<u64>)>) -> Self {
+        Self { names: Some(Rc::clone(names)), values }
+    }
+
     /// What was captured under a name.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'m str> {
@@ -121,20 +132,17 @@ impl<'m> Captures<'m> {
 
     /// All that was captured, in the order of the pattern.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'m str)> {
-        self.names().zip(&self.values).map(|(name, &(text, _))| (name, text))
+        let all = self.names().zip(&self.values).map(|(name, &(text, _))| (name, text));
+        all.filter(|(_, text)| !text.is_empty())
     }
 
     fn find(&self, name: &str) -> Option<(&'m str, Option<u64>)> {
         let index = self.names().position(|other| other == name)?;
-        self.values.get(index).copied()
+        self.values.get(index).copied().filter(|(text, _)| !text.is_empty())
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        let pieces = self.template.as_ref().map_or(&[][..], |template| &template.pieces);
-        pieces.iter().filter_map(|piece| match piece {
-            Piece::Capture(name, _) => Some(&**name),
-            Piece::Literal(_) => None,
-        })
+        self.names.iter().flat_map(|names| names.iter()).map(|name| &**name)
     }
 }
 
