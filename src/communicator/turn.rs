@@ -205,6 +205,7 @@ impl Communicator {
         }
         if !over && let Some(lost) = self.core(|core| core.take_lost(key)) {
             over = self.lost(&mut driver, lost, &turn);
+            self.core(|core| core.keep_deadline(key, ready));
         }
         if !over && let Some(why) = self.core(|core| core.take_end(key)) {
             log::debug!("connection {key}{}: {why}", self.label(key));

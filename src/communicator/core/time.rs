@@ -109,6 +109,13 @@ impl<D, F> Core<D, F> {
         Some(tag)
     }
 
+    /// A deadline that a call was to tell of and did not, because it has lost a permanent connection, comes in the next one.
+    pub(crate) fn keep_deadline(&mut self, key: Key, ready: Ready) {
+        if ready.has(Ready::DEADLINE) && self.open(key).is_some_and(|slot| slot.overdue) {
+            self.make_ready(key, Ready::DEADLINE);
+        }
+    }
+
     /// Lets go of those that a call neither took nor put back. A connection that was only lost in that call is called for
     /// them again.
     pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {

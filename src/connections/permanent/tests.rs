@@ -847,3 +847,42 @@ fn pauses_are_kept() {
     let (found, seconds) = next(&stage);
     assert!(found == 1 && (298..=300).contains(&seconds), "{found}, {seconds}: it counts from the attempt");
 }
+
+#[test]
+fn what_is_over_in_the_turn_of_a_failure_or_a_loss_is_told_all_the_same() {
+    let stage = stage(hourly(), ok);
+    let soon = |tag| stage.communicator.timer(stage.id, Duration::ZERO, tag).unwrap();
+    soon(1);
+    soon(2);
+    stage.settle();
+    let refused = "failed: could not connect: connection refused";
+    assert_eq!(stage.events.take(), [refused, "Timer(1)", "Timer(2)"]);
+    // The same when it was there: its input fails in the very turn, and so does its handler.
+    for (error, lost) in [(true, "lost: failed: connection reset"), (false, "lost: ended by the other side")]
+    {
+        let far = stage.offer();
+        stage.communicator.reconnect(stage.id);
+        stage.settle();
+        assert_eq!(stage.events.take(), ["connected"]);
+        soon(3);
+        let cancelled = soon(4);
+        stage.communicator.set_deadline(stage.id, Some(std::time::Instant::now()));
+        if error {
+            far.state().read_error = Some(ErrorKind::ConnectionReset);
+            far.send(&stage.communicator, stage.id, "");
+        } else {
+            far.end(&stage.communicator, stage.id);
+        }
+        stage.communicator.cancel(cancelled);
+        stage.settle();
+        let events = stage.events.take();
+        assert_eq!(events.first().map(String::as_str), Some(lost), "{events:?}");
+        for told in ["Timer(3)", "Deadline"] {
+            assert_eq!(events.iter().filter(|event| *event == told).count(), 1, "{told}: {events:?}");
+        }
+        assert!(
+            stage.communicator.is_alive(stage.id) && !events.contains(&"Timer(4)".to_owned()),
+            "{events:?}"
+        );
+    }
+}
