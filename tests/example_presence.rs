@@ -172,6 +172,7 @@ fn browsers_get_what_the_server_says_also_when_it_was_killed_in_the_middle() {
     assert_eq!(late.answer(), page("late", "online"));
     assert_eq!(browser.get("/status/zoe"), page("zoe", "away"));
 
+    drop((browser, waiting, late)); // it would wait for them a little
     daemon.signal(Signal::SIGTERM);
     daemon.done().success();
     second.signal(Signal::SIGTERM);
@@ -272,6 +273,7 @@ fn new_settings_make_new_clients_and_bad_ones_change_nothing() {
         assert!(said.ends_with(problem), "{said}");
         assert_eq!(again.get("/status/zoe"), (200, "away: zoe".into()));
     }
+    drop((browser, waiting, again));
     daemon.signal(Signal::SIGINT);
     daemon.done().success();
 }
