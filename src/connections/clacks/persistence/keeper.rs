@@ -82,6 +82,13 @@ pub(in crate::connections::clacks) struct Synced {
     result: std::io::Result<()>,
 }
 
+impl Synced {
+    #[cfg(test)]
+    pub(super) fn is_good(&self) -> bool {
+        self.result.is_ok()
+    }
+}
+
 pub(in crate::connections::clacks) struct Keeper {
     disk: Arc<dyn Disk>,
     paths: Paths,
@@ -191,6 +198,10 @@ impl Keeper {
             }
             return;
         }
+        // The process before may have been killed when it had just put the file in its place.
+        if let Err(error) = self.disk.sync_folder(self.paths.folder()) {
+            log::warn!("{}: can't be synchronised: {error}", self.paths.folder().display());
+        }
         self.begin_journal(now, store);
         for path in take(&mut self.obsolete) {
             if let Err(error) = self.disk.remove(&path) {
@@ -216,9 +227,8 @@ impl Keeper {
             if journal.is_open() {
                 let mut written = journal.flush();
                 if self.sync == JournalSync::Always && written.is_ok() {
-                    written = journal.sync(
-                        std::mem::replace(&mut self.synced_folder, journal.number()) != journal.number(),
-                    );
+                    let number = journal.number();
+                    written = journal.sync(std::mem::replace(&mut self.synced_folder, number) != number);
                 }
                 self.unsynced.get_or_insert(now);
                 if let Err(error) = written {
@@ -363,14 +373,19 @@ impl Keeper {
         let segment = journal.number();
         match journal.handle() {
             Ok(Some(file)) => {
-                let folder = (self.synced_folder != segment).then(|| self.paths.folder().to_owned());
-                self.synced_folder = segment;
+                let folder = self.unsynced_folder(segment);
                 self.tasks.push_back(Task::Sync(Sync { segment, file, folder }));
                 (self.unsynced, self.syncing) = (None, true);
             }
             Ok(None) => self.unsynced = None,
             Err(error) => self.break_off(&error, now, store),
         }
+    }
+
+    /// The folder, if the name of this file of the journal is new in it.
+    fn unsynced_folder(&mut self, segment: u64) -> Option<PathBuf> {
+        let is_new = std::mem::replace(&mut self.synced_folder, segment) != segment;
+        is_new.then(|| self.paths.folder().to_owned())
     }
 
     /// Begins to write the whole cache.
@@ -381,14 +396,15 @@ impl Keeper {
             && !(journal.is_open() && self.is_begun)
         {
             let segment = journal.number();
-            let base = if journal.is_open() { self.base } else { Base::Gap };
+            let base = if journal.is_open() { Base::Before } else { Base::Gap };
             match journal.begin(base) {
                 Ok(before) => {
                     if let Some(file) = before
                         && self.sync == JournalSync::Interval
                         && self.unsynced.is_some()
                     {
-                        self.tasks.push_back(Task::Sync(Sync { segment, file, folder: None }));
+                        let folder = self.unsynced_folder(segment);
+                        self.tasks.push_back(Task::Sync(Sync { segment, file, folder }));
                     }
                     self.unsynced = Some(now);
                     self.is_begun = true;

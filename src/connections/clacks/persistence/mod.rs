@@ -17,6 +17,8 @@ mod recovery;
 pub(super) mod saver;
 mod scalar;
 mod segment;
+#[cfg(test)]
+mod simulation;
 mod v3;
 
 pub use error::{FileError, PersistenceError};

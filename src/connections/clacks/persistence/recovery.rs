@@ -57,9 +57,22 @@ pub(super) fn recover(disk: &dyn Disk, paths: &Paths, now: f64) -> Recovery {
         source: None,
         changes: 0,
     };
-    let identity = recovery.load(disk, paths, now);
-    recovery.replay(disk, paths, identity);
+    let runs = recovery.runs(disk, paths);
+    // A server that was killed in its first save leaves an unfinished file; its journal has everything.
+    let is_whole = runs.iter().flatten().any(|segment| segment.found.header.base == Base::Empty);
+    let identity = recovery.load(disk, paths, now, is_whole);
+    recovery.replay(disk, paths, identity, runs);
     recovery
+}
+
+/// What the changes of the journal are to be added to.
+#[derive(Debug, Clone, Copy)]
+enum Loaded {
+    /// There was no file.
+    Nothing,
+    File(Identity),
+    /// The file and its backup could not be used: what was unfinished stands in for them, or nothing.
+    Unfinished,
 }
 
 /// A file of the journal and what is in it.
@@ -78,66 +91,61 @@ impl Recovery {
         self.notes.push(Note { is_trouble: true, text: text.into() });
     }
 
-    /// Loads the first file that can be used.
-    fn load(&mut self, disk: &dyn Disk, paths: &Paths, now: f64) -> Option<Identity> {
-        let candidates = [paths.file.clone(), paths.backup(), paths.temporary()];
-        let mut failed = 0;
-        for (at, path) in candidates.iter().enumerate() {
+    /// Loads the first file that can be used. `is_whole`: there is a journal that began with an empty cache.
+    fn load(&mut self, disk: &dyn Disk, paths: &Paths, now: f64, is_whole: bool) -> Loaded {
+        let mut failed = false;
+        for path in [paths.file.clone(), paths.backup(), paths.temporary()] {
+            let (is_first, is_last) = (path == paths.file, path == paths.temporary());
+            if is_last && is_whole && !failed {
+                break;
+            }
             let mut store = Store::new(None);
-            let read = disk.read(path).map_err(FileError::from);
+            let read = disk.read(&path).map_err(FileError::from);
             let read =
                 read.and_then(|(from, _)| file::read(from, now, &mut |key, entry| store.load(key, entry)));
             match read {
                 Ok((version, identity)) => {
+                    let (live, dead) = (store.live(), store.tombstones());
                     self.store = store;
-                    self.source = Some((path.clone(), version));
-                    let (live, dead) = (self.store.live(), self.store.tombstones());
                     let text = format!("{}: {live} entries and {dead} tombstones loaded", path.display());
-                    if at > 0 {
-                        self.trouble(text);
-                    } else {
+                    if is_first {
                         self.note(text);
                         self.base = (version == FileVersion::V3).then_some(Base::File(identity));
+                    } else {
+                        self.trouble(text);
                     }
-                    return Some(identity);
+                    self.source = Some((path, version));
+                    return if is_last { Loaded::Unfinished } else { Loaded::File(identity) };
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
-                    failed += 1;
-                    self.is_refused |= at == 0;
+                    failed = true;
+                    self.is_refused |= is_first;
                     self.trouble(format!("{} {}", path.display(), Colon(&error)));
                 }
             }
         }
-        if failed == 0 {
-            self.base = Some(Base::Empty);
-            self.note(format!("{}: there is no file yet, the cache is empty", paths.file.display()));
-        } else {
+        if failed {
             self.trouble(format!("{}: neither it nor a backup can be used", paths.file.display()));
+            return Loaded::Unfinished;
         }
-        None
+        self.base = Some(Base::Empty);
+        self.note(format!("{}: there is no file yet, the cache is empty", paths.file.display()));
+        Loaded::Nothing
     }
 
     /// Makes the changes of the journal that belongs to the loaded file.
-    fn replay(&mut self, disk: &dyn Disk, paths: &Paths, identity: Option<Identity>) {
-        let listed = paths.segments(disk).unwrap_or_else(|error| {
-            self.trouble(format!("{}: can't be listed: {error}", paths.folder().display()));
-            Vec::new()
-        });
-        if listed.is_empty() {
-            return;
-        }
-        self.next_segment = listed.last().map_or(1, |(number, _)| number.saturating_add(1));
+    fn replay(&mut self, disk: &dyn Disk, paths: &Paths, loaded: Loaded, runs: Vec<Vec<Segment>>) {
         let clean_base = self.base.take();
-        let runs = self.runs(disk, listed);
         let belongs = |run: &Vec<Segment>| {
-            run.iter().any(|segment| match identity {
-                Some(identity) => {
+            run.iter().any(|segment| match loaded {
+                Loaded::File(identity) => {
                     segment.found.header.base == Base::File(identity)
                         || segment.found.files.contains(&identity)
                 }
-                // No file could be used: what the journal has is true, and all there is.
-                None => segment.found.header.base == Base::Empty || clean_base.is_none(),
+                Loaded::Nothing => segment.found.header.base == Base::Empty,
+                // What the last journal has is true, and all there is.
+                Loaded::Unfinished => true,
             })
         };
         let chosen = runs.iter().rposition(belongs);
@@ -174,7 +182,12 @@ impl Recovery {
     }
 
     /// Reads the files of the journal: each run of them is without a gap.
-    fn runs(&mut self, disk: &dyn Disk, listed: Vec<(u64, PathBuf)>) -> Vec<Vec<Segment>> {
+    fn runs(&mut self, disk: &dyn Disk, paths: &Paths) -> Vec<Vec<Segment>> {
+        let listed = paths.segments(disk).unwrap_or_else(|error| {
+            self.trouble(format!("{}: can't be listed: {error}", paths.folder().display()));
+            Vec::new()
+        });
+        self.next_segment = listed.last().map_or(1, |(number, _)| number.saturating_add(1));
         let mut runs: Vec<Vec<Segment>> = Vec::new();
         let last = listed.last().map(|(number, _)| *number);
         for (number, path) in listed {
@@ -199,7 +212,7 @@ impl Recovery {
                 before.found.end != End::Damaged
                     && before.found.next_frame == found.header.first_frame
                     && before.found.header.number.checked_add(1) == Some(number)
-                    && found.header.base != Base::Gap
+                    && found.header.base == Base::Before
             });
             let segment = Segment { path, len, found };
             match runs.last_mut() {

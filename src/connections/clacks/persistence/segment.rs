@@ -25,6 +25,8 @@ pub(super) enum Base {
     Empty,
     /// This file.
     File(Identity),
+    /// The segment before this one, without which it is of use only with a file that is named later.
+    Before,
     /// Changes before are missing: of use only with a file that is named later.
     Gap,
 }
@@ -46,6 +48,7 @@ impl Header {
             Base::Empty => (0u32, Identity { len: 0, crc: 0 }),
             Base::File(identity) => (1, identity),
             Base::Gap => (2, Identity { len: 0, crc: 0 }),
+            Base::Before => (3, Identity { len: 0, crc: 0 }),
         };
         out.extend_from_slice(&kind.to_le_bytes());
         out.extend_from_slice(&identity.len.to_le_bytes());
@@ -62,6 +65,7 @@ impl Header {
             0 => Base::Empty,
             1 => Base::File(identity),
             2 => Base::Gap,
+            3 => Base::Before,
             _ => return None,
         };
         Some(Self { number: long(bytes, 8)?, first_frame: long(bytes, 16)?, base })
@@ -341,7 +345,9 @@ mod tests {
 
     #[test]
     fn a_header_says_what_the_journal_belongs_to() {
-        for base in [Base::Empty, Base::Gap, Base::File(Identity { len: 1 << 33, crc: 0xdead_beef })] {
+        for base in
+            [Base::Empty, Base::Gap, Base::Before, Base::File(Identity { len: 1 << 33, crc: 0xdead_beef })]
+        {
             let header = Header { number: 1, first_frame: u64::MAX, base };
             let mut bytes = vec![];
             header.write(&mut bytes);
