@@ -67,8 +67,8 @@ pub mod dispatcher;
 
 pub use communicator::{
     Away, Budget, Closed, Communicator, ConnectionInfo, Cx, Handler, HandlerError, HandlerResult, HookId, Id,
-    Keep, Key, Limits, OnItem, Pauses, PausesError, PipeError, PostError, Reconnect, Remote, SendError,
-    State, Timeout, Timeouts, TimerId, UpgradeError, communicator, on_item,
+    Keep, Key, Limits, OnItem, Pauses, PausesError, PipeError, PostError, Rate, Rates, Reconnect, Remote,
+    SendError, State, Timeout, Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
     Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Dial, Duplex,

@@ -8,6 +8,7 @@ mod invariants;
 pub(crate) use invariants::Outside;
 mod permanent;
 mod piping;
+mod rates;
 mod readiness;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,8 @@ pub(crate) struct Writing<D> {
     pub(crate) wants_write: bool,
     /// This side's direction is to be ended when everything is written.
     pub(crate) finish: bool,
+    /// As many bytes may be written.
+    pub(crate) most: usize,
 }
 
 /// What came of it.

@@ -7,6 +7,7 @@ use super::hooks::Hooks;
 use super::key::{Id, Key, TimerId};
 use super::listing::ConnectionInfo;
 use super::permanent::{Keep, Reconnect, random_seed};
+use super::rate::Rates;
 use super::remote::{Inbox, Remote};
 use super::settings::{Budget, Limits, Timeouts};
 use super::slot::{Phase, Settings};
@@ -295,6 +296,12 @@ impl Communicator {
     /// Sets how much may be done in one turn. `false`: there was none.
     pub fn set_budget(&self, key: impl Into<Key>, budget: Budget) -> bool {
         self.with_settings(key, |settings| settings.budget = budget)
+    }
+
+    /// Sets how fast it may be. What has to wait by an old rate is looked at anew. `false`: there was none.
+    pub fn set_rates(&self, key: impl Into<Key>, rates: Rates) -> bool {
+        self.look_at_the_clock();
+        self.core(|core| core.set_rates(key.into(), rates))
     }
 
     /// Sets the timeouts. They run from what happened last, not from now. `false`: there was none.

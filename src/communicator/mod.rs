@@ -54,7 +54,8 @@
 //!
 //! # Limits
 //! Input that makes no item, output that is not taken, what one turn may do, connecting and lingering have
-//! [`Limits`], a [`Budget`] and [`Timeouts`], on by default; what waits for a connection that is [`Away`] has its own.
+//! [`Limits`], a [`Budget`] and [`Timeouts`], on by default; what waits for a connection that is [`Away`] has its own. [`Rates`] may
+//! limit how fast output leaves, and how fast clients are accepted.
 //!
 //! # Failures
 //! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends, and a transport or
@@ -72,6 +73,7 @@ mod output;
 mod pauses;
 mod permanent;
 mod pipes;
+mod rate;
 mod remote;
 mod settings;
 #[cfg(test)]
@@ -90,6 +92,7 @@ pub use key::{Id, Key, TimerId};
 pub use listing::{ConnectionInfo, State};
 pub use pauses::{Pauses, PausesError};
 pub use permanent::{Away, Keep, Reconnect};
+pub use rate::{Rate, Rates};
 pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 

@@ -4,6 +4,7 @@ use super::error::Closed;
 use super::key::Key;
 use super::output::OutQueue;
 use super::permanent::Permanent;
+use super::rate::{Bucket, Rates};
 use super::settings::{Budget, Limits, Timeout, Timeouts};
 use super::timers::Handle;
 use std::any::Any;
@@ -107,6 +108,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) budget: Budget,
     pub(crate) timeouts: Timeouts,
+    pub(crate) rates: Rates,
 }
 
 /// `driver` is away while it runs. `gone`: removed while it ran, so that its key is stale already.
@@ -157,6 +159,9 @@ pub(crate) struct Slot<D> {
     pub(crate) settings: Rc<Settings>,
     /// Those of `timers` that are over and not handed over yet, in order.
     pub(crate) due: Vec<Handle>,
+    /// What was written, and accepted, lately.
+    pub(crate) output_rate: Bucket,
+    pub(crate) accept_rate: Bucket,
     /// Why it ended, until `closed` has been told; or, of one that waits, why it was lost.
     pub(crate) end: Option<Closed>,
     /// Writing failed; what can still be read is delivered first.
@@ -245,6 +250,8 @@ impl<D> Slot<D> {
             about: None,
             settings,
             due: Vec::new(),
+            output_rate: Bucket::default(),
+            accept_rate: Bucket::default(),
             end: None,
             write_error: None,
             deadline: None,
@@ -324,6 +331,8 @@ impl<D> Slot<D> {
             (Limit::Timeout(Ready::DEADLINE), self.deadline.filter(|_| self.is_open())),
             (Limit::Connect, from(self.added, timeouts.connect.filter(|_| connecting))),
             (Limit::Retry, self.retry_at()),
+            (Limit::Output, self.output_rate.until),
+            (Limit::Accept, self.accept_rate.until),
             (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
         ]
         .into_iter()
@@ -358,4 +367,8 @@ pub(crate) enum Limit {
     /// A permanent connection tries again.
     Retry,
     Linger,
+    /// More may be written.
+    Output,
+    /// More may be accepted.
+    Accept,
 }

@@ -381,8 +381,8 @@ impl Communicator {
 
     /// Everything in writing that is the driver's code.
     fn try_to_write(&self, key: Key, writing: &mut Writing<Box<dyn Driver>>) -> (Wrote, Linger) {
-        let Writing { driver, out, greeting, phase, wants_write, finish } = writing;
-        let mut result = driver.write(out, WRITE_BUDGET);
+        let Writing { driver, out, greeting, phase, wants_write, finish, most } = writing;
+        let mut result = driver.write(out, WRITE_BUDGET.min(*most));
         let mut done = out.is_empty() && matches!(&result, Ok(written) if !written.blocked);
         let mut finished = done && *finish;
         if finished && let Err(error) = driver.finish() {

@@ -206,16 +206,17 @@ where
         let mut lost = 0;
         loop {
             let (may, room) =
-                turn.communicator.core(|core| (core.may_read(turn.key), core.has_room(turn.key)));
+                turn.communicator.core(|core| (core.may_read(turn.key), core.may_accept(turn.key)));
             if !may {
                 return Outcome::Again; // comes back when it is switched on
             }
             if !room {
-                return Outcome::Wait; // comes back when a client has gone
+                return Outcome::Wait; // comes back when a client has gone, or with time
             }
             match listener.accept_one() {
                 Ok((stream, peer)) => {
                     (self.rest, lost) = (REST_MIN, 0);
+                    turn.communicator.core(|core| core.accepted(turn.key));
                     let (listener, communicator) = (turn.key, turn.communicator);
                     if let Err(error) =
                         accept(Incoming { stream, established: true, peer, listener, communicator })

@@ -497,8 +497,8 @@ fn establish(transport: &mut impl Transport) -> io::Result<bool> {
 
 /// A handler that sends itself much in one turn does not pile it all up.
 fn write_own(transport: &mut impl Transport, turn: &Turn<'_>) {
-    let Some(mut out) = turn.communicator.core(|core| core.begin_own_write(turn.key)) else { return };
-    let wrote = out.write_to(transport, usize::MAX);
+    let Some((mut out, most)) = turn.communicator.core(|core| core.begin_own_write(turn.key)) else { return };
+    let wrote = out.write_to(transport, most);
     turn.communicator.core(|core| core.end_own_write(turn.key, out, wrote));
 }
 

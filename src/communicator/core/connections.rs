@@ -200,6 +200,7 @@ impl<D, F> Core<D, F> {
         slot.phase = Phase::Connecting;
         slot.added = now;
         slot.bytes_out += upgrade.before.len() as u64;
+        self.count_written(key, upgrade.before.len());
         self.guard(key);
         self.make_ready(key, Ready::default()); // input that was not read may be of the handshake
         Some(*upgrade)
@@ -223,7 +224,7 @@ impl<D, F> Core<D, F> {
         self.guard(key);
     }
 
-    /// Whether a listener may accept one more.
+    /// Whether one that counts others may get one more.
     pub(crate) fn has_room(&mut self, key: Key) -> bool {
         self.open(key).is_some_and(|slot| slot.children < slot.most_children)
     }

@@ -113,7 +113,8 @@ impl<D: Debug, F: Debug> Core<D, F> {
             assert!(slot.out.is_empty(), "{key}: can't be written to: {slot:?}");
         }
         let taken = outside.writing.contains(&key) || outside.dirty.contains(&key);
-        if taken || slot.blocked || slot.write_error.is_some() || slot.upgrade.is_some() {
+        let held = slot.output_rate.until.is_some();
+        if taken || held || slot.blocked || slot.write_error.is_some() || slot.upgrade.is_some() {
             return;
         }
         let held = slot.is_held();

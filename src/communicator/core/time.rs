@@ -60,6 +60,18 @@ impl<D, F> Core<D, F> {
                     let _ = self.close(key, Closed::TimedOut(Timeout::Connect));
                 }
                 Limit::Retry => self.make_ready(key, Ready::RETRY),
+                Limit::Output => {
+                    if let Some(slot) = self.any(key) {
+                        slot.output_rate.until = None;
+                    }
+                    self.make_dirty(key);
+                }
+                Limit::Accept => {
+                    if let Some(slot) = self.any(key) {
+                        slot.accept_rate.until = None;
+                    }
+                    self.make_ready(key, Ready::INPUT);
+                }
                 Limit::Linger => {
                     if let Some(slot) = self.any(key) {
                         slot.linger_until = NEVER; // it is over: this must not fire again

@@ -74,7 +74,8 @@ impl<D, F> Core<D, F> {
             self.guard(key);
         }
         let slot = &mut self.slots[key.slot as usize];
-        if slot.is_away() || slot.is_held() || slot.blocked {
+        let paused = slot.output_rate.until.is_some();
+        if slot.is_away() || slot.is_held() || slot.blocked || paused {
             return Queued::Later;
         }
         let at_once = len >= WRITE_AT_ONCE;
@@ -133,6 +134,8 @@ impl<D, F> Core<D, F> {
         if slot.is_held() && !greets {
             return None;
         }
+        let most = self.may_write(key);
+        let slot = self.any(key).filter(|_| most > 0)?;
         let driver = slot.driver.take()?;
         let out = match &mut slot.permanent {
             Some(permanent) if greets => permanent.greeting.take(),
@@ -145,11 +148,12 @@ impl<D, F> Core<D, F> {
             phase: slot.phase,
             wants_write: slot.wants_write,
             finish: slot.finishing && !slot.finished && (!greets || slot.out.is_empty()),
+            most,
         })
     }
 
-    /// The queue of the running connection, for it to write itself, if it is long.
-    pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<OutQueue> {
+    /// The queue of the running connection, for it to write itself, if it is long, and how much of it may be written.
+    pub(crate) fn begin_own_write(&mut self, key: Key) -> Option<(OutQueue, usize)> {
         if self.holds_writes {
             return None;
         }
@@ -159,7 +163,9 @@ impl<D, F> Core<D, F> {
         if waits || slot.out.len() < WRITE_AT_ONCE {
             return None;
         }
-        Some(slot.out.take())
+        let most = self.may_write(key);
+        let slot = self.any(key).filter(|_| most > 0)?;
+        Some((slot.out.take(), most))
     }
 
     pub(crate) fn end_own_write(&mut self, key: Key, out: OutQueue, result: io::Result<Written>) {
@@ -240,7 +246,8 @@ impl<D, F> Core<D, F> {
         if written.blocked {
             self.guard(key);
         }
-        if more {
+        self.count_written(key, written.bytes);
+        if more && self.may_write(key) > 0 {
             self.make_dirty(key);
         }
         self.relieve(key);

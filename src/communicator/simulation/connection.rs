@@ -201,7 +201,7 @@ impl World {
             if !self.core.may_read(key) {
                 return true;
             }
-            if !self.core.has_room(key) {
+            if !self.core.may_accept(key) {
                 return false;
             }
             if budget == 0 {
@@ -209,6 +209,9 @@ impl World {
             }
             budget -= 1;
             self.peers[id].input -= 1;
+            self.core.accepted(key);
+            let now = self.now;
+            self.peers[id].accepts.take(now, 1);
             if self.live.len() < MOST_PEERS + 3 {
                 self.insert(false, Some(id));
             }
@@ -239,10 +242,10 @@ impl World {
 
     pub(super) fn write_own(&mut self, id: usize) {
         let key = self.peers[id].key;
-        let Some(mut out) = self.core.begin_own_write(key) else { return };
+        let Some((mut out, most)) = self.core.begin_own_write(key) else { return };
         self.own_write = true;
         let greeting = replace(&mut self.greeting, false);
-        let result = self.write_out(id, &mut out, usize::MAX);
+        let result = self.write_out(id, &mut out, most);
         self.greeting = greeting;
         self.own_write = false;
         self.wrote(id, &result);
@@ -268,7 +271,7 @@ impl World {
     }
 
     pub(super) fn write(&mut self, key: Key) {
-        let Some(Writing { driver, mut out, greeting, phase, wants_write, finish }) =
+        let Some(Writing { driver, mut out, greeting, phase, wants_write, finish, most }) =
             self.core.begin_write(key)
         else {
             return;
@@ -277,7 +280,7 @@ impl World {
         self.say(|| format!("write {key} {phase:?}"));
         self.outside.writing.push(key);
         self.check();
-        let budget = 1 + self.random.below(2 * PATTERN);
+        let budget = (1 + self.random.below(2 * PATTERN)).min(most);
         let outer = replace(&mut self.greeting, greeting);
         let mut result = if self.peers[id].listener {
             Ok(Written::default())

@@ -168,10 +168,14 @@ impl World {
             let state = || format!("{} stands still: {slot:?}", peer.key);
             if !peer.named {
                 let read = peer.input == 0 || peer.ended || !peer.established;
-                assert!(peer.closed && read, "{}", state());
+                // What waits for its rate throws input away when it writes.
+                assert!(peer.closed && (read || slot.output_rate.until.is_some()), "{}", state());
             } else if peer.listener {
                 assert!(
-                    !peer.reading || peer.input == 0 || slot.children >= slot.most_children,
+                    !peer.reading
+                        || peer.input == 0
+                        || slot.children >= slot.most_children
+                        || slot.accept_rate.until.is_some(),
                     "{}",
                     state()
                 );
@@ -189,7 +193,9 @@ impl World {
                 assert!(slot.phase == Phase::Open && peer.open, "{}", state());
                 assert!(!peer.reading || (peer.input == 0 && peer.ended == peer.told), "{}", state());
                 // What could not be written is read out first; then it is lost.
-                let held = (slot.is_held() && !slot.greets()) || slot.write_error.is_some();
+                let held = (slot.is_held() && !slot.greets())
+                    || slot.write_error.is_some()
+                    || slot.output_rate.until.is_some();
                 assert!(slot.out.is_empty() || peer.room == 0 || held, "{}", state());
                 assert!(!peer.reading || slot.write_error.is_none(), "{}", state());
                 assert!(!peer.drained || slot.pressed, "{}", state());

@@ -4,6 +4,7 @@ use super::World;
 use super::random::pattern;
 use crate::communicator::key::{Key, TimerId};
 use crate::communicator::permanent::{Away, Keep};
+use crate::communicator::rate::Rate;
 use crate::communicator::settings::Timeouts;
 use crate::communicator::slot::Upgrade;
 use std::collections::VecDeque;
@@ -83,11 +84,41 @@ pub(super) struct Peer {
     /// Its queue was high: it is to be told when it is low.
     pub(super) drained: bool,
 
+    /// What its rates allow.
+    pub(super) writes: Allowance,
+    pub(super) accepts: Allowance,
+
     pub(super) read_since: u64,
     pub(super) write_since: u64,
     pub(super) idle_since: u64,
     /// Its timers that are over, in order.
     pub(super) due: Vec<TimerId>,
+}
+
+/// What a rate allows: an upper bound, counted in another way than the core does.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    rate: Option<Rate>,
+    /// Nanoseconds of the interval for each unit of the amount.
+    left: u128,
+    since: u64,
+}
+
+impl Allowance {
+    pub(super) fn new(rate: Option<Rate>, now: u64) -> Self {
+        let left = rate.map_or(0, |rate| rate.interval.as_nanos() * u128::from(rate.amount));
+        Self { rate, left, since: now }
+    }
+
+    pub(super) fn take(&mut self, now: u64, amount: usize) {
+        let Some(rate) = self.rate else { return };
+        let most = rate.interval.as_nanos() * u128::from(rate.amount);
+        self.left = (self.left + u128::from(now - self.since) * u128::from(rate.amount)).min(most);
+        self.since = now;
+        let cost = amount as u128 * rate.interval.as_nanos();
+        self.left =
+            self.left.checked_sub(cost).unwrap_or_else(|| panic!("{amount} at {now}: too fast: {self:?}"));
+    }
 }
 
 impl Peer {
@@ -292,6 +323,7 @@ impl Write for Wire<'_> {
         if world.random.percent(2) {
             return Err(ErrorKind::Interrupted.into());
         }
+        let now = world.now;
         let peer = &mut world.peers[*id];
         if peer.broken {
             return Err(ErrorKind::BrokenPipe.into());
@@ -301,6 +333,7 @@ impl Write for Wire<'_> {
             return Err(ErrorKind::WouldBlock.into());
         }
         peer.room -= taken;
+        peer.writes.take(now, taken);
         world.progress += taken as u64;
         match &mut peer.permanent {
             _ if !peer.alive => {}

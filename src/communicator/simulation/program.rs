@@ -1,7 +1,7 @@
 //! What the program does with its connections, from outside or from inside a callback.
 
 use super::World;
-use super::peer::{Body, Item, Peer, Permanent};
+use super::peer::{Allowance, Body, Item, Peer, Permanent};
 use super::random::{PATTERN, pattern};
 use super::timers::Timer;
 use crate::communicator::DEFAULT_PRIORITY;
@@ -10,6 +10,7 @@ use crate::communicator::error::{Closed, SendError, UpgradeError};
 use crate::communicator::output::SHARE_FROM;
 use crate::communicator::pauses::Pauses;
 use crate::communicator::permanent::{Away, Keep, Reconnect};
+use crate::communicator::rate::{Rate, Rates};
 use crate::communicator::settings::{Limits, Timeouts};
 use crate::communicator::slot::{Phase, Ready};
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ impl World {
     pub(super) fn act(&mut self, me: Option<usize>) {
         let target = if self.random.percent(50) { me } else { None };
         let target = target.or_else(|| self.any_peer());
-        let what = self.random.below(40);
+        let what = self.random.below(42);
         match (what, target) {
             (0..4, _) => self.add(what == 0),
             (34, Some(id)) => self.greet(id),
@@ -66,6 +67,7 @@ impl World {
             (31, Some(id)) => self.set_most_children(id),
             (32, _) => self.prioritise_timer(),
             (33, Some(id)) => self.upgrade(id),
+            (40 | 41, Some(id)) => self.set_rates(id),
             _ => {}
         }
     }
@@ -127,6 +129,8 @@ impl World {
             finishing: false,
             failed: false,
             drained: false,
+            writes: Allowance::default(),
+            accepts: Allowance::default(),
             read_since: self.now,
             write_since: self.now,
             idle_since: self.now,
@@ -145,6 +149,8 @@ impl World {
             self.core.set_parent(key, self.peers[parent].key);
             if self.peers[parent].named && self.peers[id].alive {
                 self.peers[id].timeouts = self.peers[parent].timeouts.clone();
+                let rates = self.core.slot(key).map(|slot| slot.settings.rates.clone()).unwrap_or_default();
+                self.peers[id].writes = Allowance::new(rates.output, self.now);
             }
         }
         self.check();
@@ -419,6 +425,24 @@ impl World {
             peer.timeouts = timeouts;
         }
         self.core.guard(peer.key);
+        self.check();
+    }
+
+    pub(super) fn set_rates(&mut self, id: usize) {
+        let mut rate = |chance, most| {
+            let (amount, interval) = (1 + self.random.below(most) as u64, 1 + self.random.nanos());
+            self.random.percent(chance).then(|| Rate { amount, interval: Duration::from_nanos(interval) })
+        };
+        let rates = Rates { output: rate(60, 2 * PATTERN), accept: rate(60, 3) };
+        self.say(|| format!("rates of {}: {rates:?}", self.peers[id].key));
+        let peer = &mut self.peers[id];
+        assert_eq!(self.core.set_rates(peer.key, rates.clone()), peer.named);
+        if peer.named {
+            // What is being written now was begun under another rate.
+            let output = rates.output.filter(|_| !self.outside.writing.contains(&peer.key));
+            peer.writes = Allowance::new(output, self.now);
+            peer.accepts = Allowance::new(rates.accept, self.now);
+        }
         self.check();
     }
 

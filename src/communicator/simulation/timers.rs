@@ -131,6 +131,8 @@ impl World {
         let counts = |limit| match limit {
             Limit::Connect | Limit::Linger => true,
             Limit::Retry => slot.enabled,
+            Limit::Output => false, // written for, not called
+            Limit::Accept => asked && slot.reading,
             Limit::Timeout(_) => asked || (slot.enabled && limit == deadline),
         };
         let limits = slot.limits_in_time().filter(|&(limit, _)| counts(limit)).map(|(_, at)| at);
