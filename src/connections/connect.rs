@@ -16,6 +16,7 @@ use std::path::PathBuf;
 /// | connector | makes |
 /// |---|---|
 /// | [`ToTcp`] | TCP streams to one of several addresses |
+/// | [`TcpConnect`](crate::TcpConnect) | TCP streams to a name, resolved at each attempt, or to the first of several addresses that answers; with options |
 /// | [`ToUnix`] | streams to a Unix socket file |
 /// | [`ToFifo`] | the writing end of a named pipe |
 #[cfg_attr(

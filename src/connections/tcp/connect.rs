@@ -2,6 +2,7 @@
 
 use super::dial::Dial;
 use super::options::TcpOptions;
+use crate::connections::connect::{Attempt, Connect};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -109,6 +110,19 @@ impl TcpConnect {
     /// [`Blocking`](crate::Blocking), or for whoever tries again.
     pub fn dial(&self) -> Dial {
         Dial::new(self.clone())
+    }
+}
+
+/// Each attempt is a new [`Dial`]: names are resolved again, and all addresses are tried.
+impl Connect for TcpConnect {
+    type Transport = Dial;
+
+    fn connect(&mut self, attempt: Attempt<Dial>) {
+        attempt.done(Ok(self.dial()));
+    }
+
+    fn name(&self) -> String {
+        self.to_string()
     }
 }
 
