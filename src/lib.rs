@@ -72,11 +72,11 @@ pub use communicator::{
 };
 pub use connections::{
     Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Dial, Duplex,
-    Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, Incoming, Inherited,
-    KeepAlive, ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent, Received, Seen,
-    Sender, Signal, Task, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToTcp, ToThread,
-    ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When, pipe, pipe_pair,
-    set_most_threads, tcp_stream, unix_pair, unix_stream,
+    Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, HeldBack, Incoming,
+    Inherited, KeepAlive, ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent,
+    Received, Seen, Sender, Signal, Task, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo,
+    ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When, pipe,
+    pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Buffers that are empty keep this much; what is more goes back to the loop's spare ones, so that idle
 /// connections hold next to nothing.
@@ -26,6 +27,8 @@ pub(crate) struct OutQueue {
     /// How much of the first piece, or of the tail if there is none, is written.
     done: usize,
     len: usize,
+    /// Bytes that the transport has taken, holds back, and that go on counting.
+    held: usize,
     /// Where items end, where that matters. An item is never in two pieces.
     items: Option<Box<Items>>,
 }
@@ -57,6 +60,10 @@ pub(crate) struct Written {
     pub(crate) bytes: usize,
     /// The other side takes no more for now.
     pub(crate) blocked: bool,
+    /// The transport holds some back, and the poll may not say when they can go: to be tried again after this.
+    pub(crate) retry: Option<Duration>,
+    /// The transport has something to read of which the poll does not know.
+    pub(crate) input: bool,
 }
 
 /// Empty buffers of the whole loop.
@@ -158,12 +165,23 @@ impl OutQueue {
         unkept
     }
 
+    /// Everything that is not gone yet, what the transport holds back included.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len + self.held
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// What the transport has not taken yet.
+    pub(crate) fn untaken(&self) -> usize {
+        self.len
+    }
+
+    /// Says how much the transport holds back.
+    pub(crate) fn set_held(&mut self, bytes: usize) {
+        self.held = bytes;
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
@@ -202,6 +220,7 @@ impl OutQueue {
         if let (Some(items), Some(later)) = (&mut self.items, later.items) {
             items.marks.extend(later.marks);
         }
+        self.held += later.held;
     }
 
     pub(crate) fn clear(&mut self, spares: &mut Spares) {
@@ -211,6 +230,7 @@ impl OutQueue {
         if let Some(items) = &mut self.items {
             **items = Items::default();
         }
+        self.held = 0;
         self.tail.clear();
         if self.tail.capacity() > KEEP {
             spares.give(std::mem::take(&mut self.tail));
@@ -501,7 +521,7 @@ mod tests {
             let (mut queue, mut spares) = (OutQueue::default(), Spares::default());
             queue.push(b"bytes", &mut spares);
             let written = queue.write_to(&mut Interrupted(in_write), 100).unwrap();
-            assert_eq!(written, Written { bytes, blocked: true });
+            assert_eq!(written, Written { bytes, blocked: true, ..Written::default() });
         }
     }
 

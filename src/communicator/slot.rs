@@ -182,6 +182,8 @@ pub(crate) struct Slot<D> {
     /// When anything was written last, in the same way.
     pub(crate) told: u64,
     pub(crate) linger_until: u64,
+    /// When what the transport holds back is tried again.
+    pub(crate) flush_at: Option<u64>,
     /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
     pub(crate) guard: Option<(Handle, u64)>,
     pub(crate) timers: Vec<Handle>,
@@ -264,6 +266,7 @@ impl<D> Slot<D> {
             heard: 0,
             told: now,
             linger_until: 0,
+            flush_at: None,
             guard: None,
             timers: Vec::new(),
             kind,
@@ -334,6 +337,7 @@ impl<D> Slot<D> {
             (Limit::Output, self.output_rate.until),
             (Limit::Accept, self.accept_rate.until),
             (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
+            (Limit::Flush, self.flush_at),
         ]
         .into_iter()
         .filter_map(|(what, at)| at.map(|at| (what, at)))
@@ -371,4 +375,6 @@ pub(crate) enum Limit {
     Output,
     /// More may be accepted.
     Accept,
+    /// What the transport holds back is tried again.
+    Flush,
 }

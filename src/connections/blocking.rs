@@ -274,7 +274,7 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
             }
         }
         let written = self.out.write_to(&mut self.transport, usize::MAX).map_err(BlockingError::Io)?;
-        Ok(!written.blocked)
+        Ok(!written.blocked && self.transport.held_back().is_none())
     }
 
     /// Whether anything came, or may come at once.
@@ -304,7 +304,8 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         if left.is_zero() {
             return Err(BlockingError::TimedOut);
         }
-        match self.poll.poll(&mut self.events, Some(left)) {
+        let most = self.transport.held_back().map_or(left, |held| held.retry.min(left));
+        match self.poll.poll(&mut self.events, Some(most)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(BlockingError::Io(error)),
             _ => Ok(()),
         }

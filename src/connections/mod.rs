@@ -46,6 +46,6 @@ pub use signals::{Received, Sender, Signal};
 pub use systemd::{Inherited, Notify};
 pub use tcp::{Dial, KeepAlive, Listening, TcpBind, TcpBound, TcpConnect, TcpOptions, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError, set_most_threads};
-pub use transport::Transport;
+pub use transport::{HeldBack, Transport};
 pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};
 pub use watch::{Seen, Watch, WatchEvent};

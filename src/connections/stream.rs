@@ -498,8 +498,17 @@ fn establish(transport: &mut impl Transport) -> io::Result<bool> {
 /// A handler that sends itself much in one turn does not pile it all up.
 fn write_own(transport: &mut impl Transport, turn: &Turn<'_>) {
     let Some((mut out, most)) = turn.communicator.core(|core| core.begin_own_write(turn.key)) else { return };
-    let wrote = out.write_to(transport, most);
+    let wrote = write_out(&mut out, transport, most);
     turn.communicator.core(|core| core.end_own_write(turn.key, out, wrote));
+}
+
+/// Writes, and says what the transport holds back.
+fn write_out(out: &mut OutQueue, transport: &mut impl Transport, budget: usize) -> io::Result<Written> {
+    let mut written = out.write_to(transport, budget)?;
+    let held = transport.held_back();
+    out.set_held(held.map_or(0, |held| held.bytes));
+    (written.retry, written.input) = (held.map(|held| held.retry), transport.has_input());
+    Ok(written)
 }
 
 impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
@@ -539,7 +548,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
         match &mut self.transport {
-            Some(transport) if self.established => out.write_to(transport, budget),
+            Some(transport) if self.established => write_out(out, transport, budget),
             _ => Err(ErrorKind::NotConnected.into()),
         }
     }

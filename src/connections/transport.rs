@@ -4,6 +4,7 @@ use mio::event::Source;
 use std::any::Any;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A stream of bytes in both directions that the poll can watch, without blocking.
 ///
@@ -52,6 +53,17 @@ pub trait Transport: Read + Write + 'static {
         false
     }
 
+    /// What it has taken and holds back, though it takes more: packets for a receiver that takes none now, while others
+    /// do. They count as queued.
+    fn held_back(&self) -> Option<HeldBack> {
+        None
+    }
+
+    /// Whether there is something to read of which the poll does not know.
+    fn has_input(&self) -> bool {
+        false
+    }
+
     /// What it can tell of itself and the other side, once it is established, beyond bytes: a layer's result of its
     /// handshake. Who adds a transport of an own kind offers a function that asks
     /// [`Communicator::about`](crate::Communicator::about) for its type.
@@ -82,7 +94,22 @@ impl Transport for Box<dyn Transport> {
     fn resets_on_close(&self) -> bool {
         (**self).resets_on_close()
     }
+    fn held_back(&self) -> Option<HeldBack> {
+        (**self).held_back()
+    }
+    fn has_input(&self) -> bool {
+        (**self).has_input()
+    }
     fn about(&self) -> Option<Rc<dyn Any>> {
         (**self).about()
     }
+}
+
+/// What a transport holds back: see [`Transport::held_back`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack {
+    /// So many of the bytes that it was given.
+    pub bytes: usize,
+    /// The poll may not say when they can go: `flush` is called again after this.
+    pub retry: Duration,
 }

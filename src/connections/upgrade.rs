@@ -1,6 +1,6 @@
 //! Layers that are put around a transport in mid-stream.
 
-use super::transport::Transport;
+use super::transport::{HeldBack, Transport};
 use crate::communicator::{Communicator, Id, UpgradeError};
 use mio::event::Source;
 use std::any::Any;
@@ -111,6 +111,12 @@ impl<T: Transport> Transport for Carrier<T> {
     }
     fn resets_on_close(&self) -> bool {
         either!(self, io => io.resets_on_close())
+    }
+    fn held_back(&self) -> Option<HeldBack> {
+        either!(self, io => io.held_back())
+    }
+    fn has_input(&self) -> bool {
+        either!(self, io => io.has_input())
     }
     fn about(&self) -> Option<Rc<dyn Any>> {
         either!(self, io => io.about())

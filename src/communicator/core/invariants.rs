@@ -118,7 +118,8 @@ impl<D: Debug, F: Debug> Core<D, F> {
             return;
         }
         let held = slot.is_held();
-        let waits = !held && (!slot.out.is_empty() || (slot.finishing && !slot.finished));
+        let unfinished = slot.finishing && !slot.finished && slot.flush_at.is_none();
+        let waits = !held && (slot.out.untaken() > 0 || unfinished);
         let waits = waits || slot.greets();
         let may = slot.phase == Phase::Open || (slot.phase == Phase::Lingering && self.running != Some(key));
         assert!(!(waits && may) || slot.dirty, "{key}: its output is forgotten: {slot:?}");

@@ -56,6 +56,9 @@ impl<D, F> Core<D, F> {
         slot.ready = slot.ready.only(Ready::AWAY);
         (slot.blocked, slot.stuck, slot.hung_up, slot.finished) = (false, false, false, false);
         slot.unread = 0;
+        // What the transport has held back is gone with it.
+        slot.flush_at = None;
+        slot.out.set_held(0);
         slot.pressed |= take(&mut permanent.owes_drained);
         if slot.overdue {
             slot.ready.add(Ready::DEADLINE); // it was lost before it could be told

@@ -84,7 +84,7 @@ fn output_behind_what_a_layer_holds_back_can_stall() {
     let blocked = |core: &mut Small| {
         let mut writing = core.begin_write(key).unwrap();
         writing.out = OutQueue::default(); // it went into the layer
-        let result = Ok(Written { bytes: 0, blocked: true });
+        let result = Ok(Written { blocked: true, ..Written::default() });
         let wrote = Wrote { result, greeting: false, finished: false, wants_write: true };
         assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
         core.take_dirty(&mut Vec::new());
@@ -112,4 +112,45 @@ fn a_hang_up_is_said_with_every_call_but_makes_none() {
     assert_eq!(call(&mut core), []);
     core.event(key, true, false, false);
     assert_eq!(call(&mut core), [(key, with_hang_up, Phase::Open)]);
+}
+
+#[test]
+fn what_a_transport_holds_back_counts_until_it_is_gone_and_is_tried_again() {
+    let mut core = Small::new();
+    let key = add(&mut core, Phase::Open, Timeouts::default());
+    let dirty = |core: &mut Small| {
+        let mut dirty = Vec::new();
+        core.take_dirty(&mut dirty);
+        dirty
+    };
+    // Takes all, and holds so much of it back.
+    let write = |core: &mut Small, held| {
+        let mut writing = core.begin_write(key).unwrap();
+        writing.out.write_to(&mut std::io::sink(), usize::MAX).unwrap();
+        writing.out.set_held(held);
+        let retry = (held > 0).then_some(Duration::from_nanos(10));
+        let result = Ok(Written { retry, input: held == 4, ..Written::default() });
+        let wrote = Wrote { result, greeting: false, finished: false, wants_write: held > 0 };
+        assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
+    };
+    let queued = |core: &Small| core.slot(key).map(|slot| slot.out.len());
+    core.expire(100);
+    core.queue(key, b"held back", None).unwrap();
+    assert_eq!(dirty(&mut core), [key]);
+    write(&mut core, 9);
+    assert_eq!((queued(&core), dirty(&mut core)), (Some(9), vec![]));
+    core.queue(key, b"more", None).unwrap();
+    assert_eq!((queued(&core), dirty(&mut core)), (Some(13), vec![key]));
+    write(&mut core, 13);
+    core.expire(109);
+    assert_eq!(dirty(&mut core), []);
+    core.expire(110);
+    assert_eq!((dirty(&mut core), call(&mut core)), (vec![key], vec![]));
+    write(&mut core, 4); // and something of it has come back
+    assert_eq!((queued(&core), call(&mut core)), (Some(4), vec![(key, Ready::INPUT, Phase::Open)]));
+    core.expire(120);
+    assert_eq!(dirty(&mut core), [key]);
+    write(&mut core, 0);
+    core.expire(1000);
+    assert_eq!((queued(&core), dirty(&mut core), core.next_deadline()), (Some(0), vec![], None));
 }

@@ -78,6 +78,12 @@ impl<D, F> Core<D, F> {
                     }
                     self.make_ready(key, Ready::ABANDONED);
                 }
+                Limit::Flush => {
+                    if let Some(slot) = self.any(key) {
+                        slot.flush_at = None;
+                    }
+                    self.make_dirty(key);
+                }
             }
         }
         self.guard(key);

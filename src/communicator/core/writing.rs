@@ -5,7 +5,7 @@ use crate::communicator::error::SendError;
 use crate::communicator::key::Key;
 use crate::communicator::output::{Mark, OutQueue, Spares, Written};
 use crate::communicator::permanent::Keep;
-use crate::communicator::slot::{Phase, Ready, Slot};
+use crate::communicator::slot::{Phase, Ready, Slot, nanos};
 use slab::Slab;
 use std::io;
 use std::mem::take;
@@ -78,7 +78,7 @@ impl<D, F> Core<D, F> {
         if slot.is_away() || slot.is_held() || slot.blocked || paused {
             return Queued::Later;
         }
-        let at_once = len >= WRITE_AT_ONCE;
+        let at_once = slot.out.untaken() >= WRITE_AT_ONCE;
         self.make_dirty(key);
         if !at_once {
             return Queued::Later;
@@ -160,7 +160,7 @@ impl<D, F> Core<D, F> {
         let slot = self.open(key)?;
         let behind = slot.is_away() || slot.is_held() || slot.greets();
         let waits = behind || slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
-        if waits || slot.out.len() < WRITE_AT_ONCE {
+        if waits || slot.out.untaken() < WRITE_AT_ONCE {
             return None;
         }
         let most = self.may_write(key);
@@ -218,6 +218,7 @@ impl<D, F> Core<D, F> {
                     upgrade.before.clear(spares);
                 }
                 slot.write_error = Some(error);
+                slot.flush_at = None;
                 // Who stopped reading until there is room again would else wait for ever.
                 let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;
                 // What can still be read comes first; then it ends. Nothing that is piped to it is of use any more.
@@ -235,16 +236,20 @@ impl<D, F> Core<D, F> {
         if written.bytes > 0 || !slot.stuck {
             slot.stalled_since = now;
         }
-        (slot.blocked, slot.stuck) = (written.blocked, written.blocked);
-        let more = !slot.blocked && (slot.greets() || (!slot.is_held() && !slot.out.is_empty()));
+        (slot.blocked, slot.stuck) = (written.blocked, written.blocked || written.retry.is_some());
+        slot.flush_at = written.retry.map(|after| now.saturating_add(nanos(after)));
+        let more = !slot.blocked && (slot.greets() || (!slot.is_held() && slot.out.untaken() > 0));
         let more = more || (slot.finishing && greeting && !slot.blocked);
         let drained =
             slot.pressed && slot.phase == Phase::Open && slot.out.len() <= slot.settings.limits.low_water;
         if drained {
             slot.pressed = false;
         }
-        if written.blocked {
+        if written.blocked || written.retry.is_some() {
             self.guard(key);
+        }
+        if written.input {
+            self.make_ready(key, Ready::INPUT);
         }
         self.count_written(key, written.bytes);
         if more && self.may_write(key) > 0 {

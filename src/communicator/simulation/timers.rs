@@ -129,7 +129,7 @@ impl World {
         let asked = (slot.phase == Phase::Open || lasting) && slot.enabled;
         let deadline = Limit::Timeout(Ready::DEADLINE);
         let counts = |limit| match limit {
-            Limit::Connect | Limit::Linger => true,
+            Limit::Connect | Limit::Linger | Limit::Flush => true,
             Limit::Retry => slot.enabled,
             Limit::Output => false, // written for, not called
             Limit::Accept => asked && slot.reading,
