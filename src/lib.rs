@@ -71,12 +71,13 @@ pub use communicator::{
     SendError, State, Timeout, Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
-    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Dial, Duplex,
-    Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, HeldBack, Incoming,
-    Inherited, KeepAlive, ListenChange, ListenWatch, Listening, Notify, Panicked, Process, ProcessEvent,
-    Received, Seen, Sender, Signal, Task, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo,
-    ToTcp, ToThread, ToThreadError, ToUnix, Transport, UnixBind, UnixBound, Watch, WatchEvent, When, pipe,
-    pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
+    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Descriptors,
+    Dial, Duplex, Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, HeldBack,
+    Incoming, Inherited, KeepAlive, ListenChange, ListenWatch, Listening, Notify, Packet, Packets, Panicked,
+    PeerCredentials, Process, ProcessEvent, Received, Records, Seen, Sender, SeqPacket, Signal, Task,
+    TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix,
+    Transport, Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound, UnixDatagrams, UnixPackets, Watch,
+    WatchEvent, When, WithDescriptors, pipe, pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 
 #[cfg(feature = "tls")]

@@ -6,6 +6,8 @@ mod blocking;
 pub mod clacks;
 mod command;
 mod connect;
+pub mod datagram;
+mod descriptors;
 mod fd;
 mod fifo;
 mod listen_watch;
@@ -26,6 +28,8 @@ mod thread;
 pub mod tls;
 mod transport;
 mod unix;
+mod unix_address;
+mod unix_bind;
 mod upgrade;
 mod watch;
 #[cfg(test)]
@@ -35,6 +39,10 @@ pub use alarm::{Alarm, When};
 pub use blocking::{Blocking, BlockingError};
 pub use command::Command;
 pub use connect::{Attempt, Connect, ToFifo, ToTcp, ToUnix};
+pub use datagram::{
+    Packet, Packets, Records, SeqPacket, Udp, UdpBind, UdpPackets, UnixAddress, UnixDatagrams, UnixPackets,
+};
+pub use descriptors::{Descriptors, WithDescriptors};
 pub use fd::Fd;
 pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listen_watch::{ListenChange, ListenWatch};
@@ -47,5 +55,6 @@ pub use systemd::{Inherited, Notify};
 pub use tcp::{Dial, KeepAlive, Listening, TcpBind, TcpBound, TcpConnect, TcpOptions, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError, set_most_threads};
 pub use transport::{HeldBack, Transport};
-pub use unix::{UnixBind, UnixBound, unix_pair, unix_stream};
+pub use unix::{PeerCredentials, UnixBound, unix_pair, unix_stream};
+pub use unix_bind::UnixBind;
 pub use watch::{Seen, Watch, WatchEvent};

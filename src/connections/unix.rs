@@ -1,26 +1,25 @@
 //! Unix stream sockets.
 
-use super::listener::{Accept, Incoming, MOST_WAITING};
+use super::datagram::SeqPacket;
+use super::listener::{Accept, Incoming};
 use super::transport::Transport;
+use super::unix_address::UnixAddress;
+use super::unix_bind::{SocketFile, UnixBind, new_socket};
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::event::Source;
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
-use nix::sys::stat::{Mode, fchmod};
-use std::fs;
-use std::io::{self, ErrorKind};
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::net::{SocketFlags, SocketType, acceptfrom_with, connect, getsockname};
+use std::any::Any;
+use std::io;
+use std::marker::PhantomData;
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// So often, and with such pauses, a folder that somebody else binds in is tried to be locked.
-const LOCK_TRIES: usize = 20;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
 
 impl Transport for UnixStream {
     fn source(&mut self) -> Option<&mut dyn Source> {
@@ -34,6 +33,44 @@ impl Transport for UnixStream {
     }
     fn short_read_means_empty(&self) -> bool {
         true
+    }
+    fn about(&self) -> Option<Rc<dyn Any>> {
+        PeerCredentials::of(self).ok().map(|found| Rc::new(found) as _)
+    }
+}
+
+/// Who is at the other end of a Unix socket: as the system knows it, from the moment of its `connect` or `listen`.
+///
+/// In a callback: `cx.about::<PeerCredentials>(cx.id())`; before a client is served: [`Incoming::credentials`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PeerCredentials {
+    /// Its process; 0 if that can't be seen from here. By the time that you look it may be another one.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+impl PeerCredentials {
+    /// Those of a connected Unix socket.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+        let found = getsockopt(&socket, sockopt::PeerCredentials)?;
+        Ok(Self { pid: u32::try_from(found.pid()).unwrap_or(0), uid: found.uid(), gid: found.gid() })
+    }
+}
+
+impl<T: Transport + AsFd> Incoming<'_, T> {
+    /// Who the client is, if it has come through a Unix socket.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn credentials(&self) -> io::Result<PeerCredentials> {
+        PeerCredentials::of(self.stream())
     }
 }
 
@@ -73,6 +110,15 @@ pub fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     UnixStream::pair()
 }
 
+pub(super) fn connected(address: &UnixAddress) -> io::Result<UnixStream> {
+    let socket = new_socket(SocketType::STREAM)?;
+    connect(&socket, address.as_socket()).map_err(|errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("can't connect to {address}: {error}"))
+    })?;
+    Ok(UnixStream::from_std(socket.into()))
+}
+
 impl Communicator {
     /// Connects to the socket file `path`. The system answers at once: there is nothing to wait for.
     ///
@@ -84,10 +130,21 @@ impl Communicator {
         codec: C,
         handler: H,
     ) -> io::Result<Id<C>> {
-        let path = path.as_ref();
-        let stream = UnixStream::connect(path).map_err(|error| about(path, "can't connect to", &error))?;
-        let id = self.add_stream(stream, codec, handler, true)?;
-        self.set_name(id, &path.to_string_lossy());
+        self.connect_unix_to(&UnixAddress::file(path)?, codec, handler)
+    }
+
+    /// Connects to a socket file or an abstract name, as [`connect_unix`](Self::connect_unix).
+    ///
+    /// # Errors
+    /// When nobody listens there, or it may not be used; the error names the address.
+    pub fn connect_unix_to<C: Codec, H: Handler<C>>(
+        &self,
+        address: &UnixAddress,
+        codec: C,
+        handler: H,
+    ) -> io::Result<Id<C>> {
+        let id = self.add_stream(connected(address)?, codec, handler, true)?;
+        self.set_name(id, &address.to_string());
         Ok(id)
     }
 
@@ -107,156 +164,52 @@ impl Communicator {
     }
 }
 
-/// How to listen on a socket file.
-///
-/// ```
-/// use eventdispatcher::{Communicator, UnixBind};
-///
-/// let folder = tempfile::tempdir()?;
-/// let bound = UnixBind::new(folder.path().join("service.sock")).mode(0o600).bind()?;
-/// let communicator = Communicator::new()?;
-/// let listener = communicator.listen(bound, |client| {
-///     println!("{:?} came", client);
-///     Ok(())
-/// })?;
-/// # communicator.remove(listener);
-/// # assert!(!folder.path().join("service.sock").exists());
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct UnixBind {
-    path: PathBuf,
-    mode: Option<u32>,
-    backlog: i32,
+/// A listening Unix socket; its file goes with it. It accepts streams, or connections of packets.
+#[derive(Debug)]
+pub struct UnixBound<T = UnixStream> {
+    /// Goes before the socket: nobody finds a file without one.
+    file: Option<SocketFile>,
+    socket: OwnedFd,
+    accepts: PhantomData<fn() -> T>,
 }
 
-impl UnixBind {
-    /// With the mode that the process's umask gives, and as many waiting clients as the system allows.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), mode: None, backlog: MOST_WAITING }
+impl<T> UnixBound<T> {
+    pub(super) fn new(socket: OwnedFd, file: Option<SocketFile>) -> Self {
+        Self { file, socket, accepts: PhantomData }
     }
 
-    /// Sets the mode of the file, exactly, from its first moment on: no one else gets in before.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Sets how many clients may wait to be accepted; the system has a limit, too.
-    #[must_use]
-    pub fn backlog(mut self, backlog: u16) -> Self {
-        self.backlog = backlog.into();
-        self
-    }
-
-    /// Binds and listens. The file of a listener that is no more is replaced.
+    /// Where it listens.
     ///
     /// # Errors
-    /// `AddrInUse` when a live listener answers on the file; `AlreadyExists` when there is something else than a
-    /// socket; else as the system says. All name the path.
-    pub fn bind(self) -> io::Result<UnixBound> {
-        let path = &self.path;
-        // Two that find the same stale file at the same moment must not remove each other's new one.
-        let _lock = lock_folder(path);
-        match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                return Err(io::Error::new(
-                    ErrorKind::AlreadyExists,
-                    format!("can't listen on {}: there is something else than a socket", path.display()),
-                ));
-            }
-            Ok(_) if is_live(path)? => {
-                return Err(io::Error::new(
-                    ErrorKind::AddrInUse,
-                    format!("can't listen on {}: another process answers there", path.display()),
-                ));
-            }
-            Ok(_) => fs::remove_file(path).map_err(|error| about(path, "can't replace", &error))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(about(path, "can't listen on", &error)),
-        }
-        let listener = self.listener().map_err(|error| about(path, "can't listen on", &error))?;
-        let made = fs::symlink_metadata(path).map_err(|error| about(path, "can't look at", &error))?;
-        Ok(UnixBound { listener, file: (made.dev(), made.ino()), path: self.path })
+    /// As the system says.
+    pub fn address(&self) -> io::Result<UnixAddress> {
+        let address = getsockname(&self.socket)?;
+        Ok(UnixAddress::of_socket(address.try_into()?))
     }
 
-    fn listener(&self) -> io::Result<UnixListener> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        if let Some(mode) = self.mode {
-            // Before it has a name, nobody can connect.
-            fchmod(&socket, Mode::from_bits_truncate(mode & 0o666))?;
-        }
-        use std::os::fd::AsRawFd;
-        bind(socket.as_raw_fd(), &UnixAddr::new(&self.path)?)?;
-        if let Some(mode) = self.mode {
-            // The umask has taken bits away.
-            fs::set_permissions(&self.path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        }
-        listen(&socket, Backlog::new(self.backlog)?)?;
-        Ok(UnixListener::from_std(socket.into()))
+    /// The socket file, if it has one.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
+
+    fn accept(&self) -> io::Result<(OwnedFd, String)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (client, peer) = acceptfrom_with(&self.socket, flags)?;
+        let peer = peer.and_then(|peer| peer.try_into().ok()).map(UnixAddress::of_socket);
+        let peer = peer.filter(|peer| !peer.is_unnamed());
+        Ok((client, peer.map(|peer| peer.to_string()).unwrap_or_default()))
     }
 }
 
-/// Keeps others that bind in the same folder waiting, until it is dropped. A folder that can't be locked, or that somebody
-/// keeps locked for longer than binding takes, is no reason to fail.
-fn lock_folder(path: &Path) -> Option<Flock<fs::File>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut opened = fs::File::open(folder).ok()?;
-    for _ in 0..LOCK_TRIES {
-        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Some(lock),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => opened = file,
-            Err(_) => return None,
-        }
-        std::thread::sleep(LOCK_PAUSE);
-    }
-    None
-}
-
-/// Whether somebody listens on a socket file.
-fn is_live(path: &Path) -> io::Result<bool> {
-    match UnixStream::connect(path) {
-        Ok(_) => Ok(true),
-        Err(error) => match error.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::NotFound => Ok(false),
-            // So many wait for it that no more may: it listens.
-            ErrorKind::WouldBlock => Ok(true),
-            _ => Err(about(path, "can't listen on", &error)),
-        },
-    }
-}
-
-fn about(path: &Path, what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
-}
-
-/// A listening Unix socket; its file goes with it.
-#[derive(Debug)]
-pub struct UnixBound {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode: what stands there later under the same name may be somebody else's.
-    file: (u64, u64),
-}
-
-impl UnixBound {
-    /// Where it listens.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Source for UnixBound {
+impl<T> Source for UnixBound<T> {
     fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.listener.register(registry, token, interest)
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, interest)
     }
     fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.listener.reregister(registry, token, interest)
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, interest)
     }
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.listener.deregister(registry)
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
     }
 }
 
@@ -264,21 +217,22 @@ impl Accept for UnixBound {
     type Stream = UnixStream;
 
     fn accept_one(&self) -> io::Result<(UnixStream, String)> {
-        let (stream, peer) = self.listener.accept()?;
-        let peer = peer.as_pathname().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok((stream, peer))
+        let (client, peer) = self.accept()?;
+        Ok((UnixStream::from_std(client.into()), peer))
     }
     fn kind(&self) -> &'static str {
         "unix listener"
     }
 }
 
-impl Drop for UnixBound {
-    fn drop(&mut self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("can't remove {}: {error}", self.path.display());
-        }
+impl Accept for UnixBound<SeqPacket> {
+    type Stream = SeqPacket;
+
+    fn accept_one(&self) -> io::Result<(SeqPacket, String)> {
+        let (client, peer) = self.accept()?;
+        Ok((SeqPacket::new(client, None), peer))
+    }
+    fn kind(&self) -> &'static str {
+        "unix seqpacket listener"
     }
 }

@@ -28,8 +28,8 @@ impl Server {
     /// As [`UnixBind::bind`].
     pub fn listen_unix(&self, communicator: &Communicator, bind: UnixBind) -> io::Result<Key> {
         let bound = bind.bind()?;
-        let path = bound.path().to_string_lossy().into_owned();
-        self.accept_unix(communicator, bound, &path)
+        let address = bound.address()?.to_string();
+        self.accept_unix(communicator, bound, &address)
     }
 
     /// Accepts from a listener for Unix streams that was made elsewhere, such as one that was
