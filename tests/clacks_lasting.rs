@@ -1,5 +1,5 @@
 //! Clacks clients that last: over servers that are killed, refuse, fall silent and come back.
-#![cfg(feature = "clacks")]
+#![cfg(all(feature = "clacks", feature = "cli"))]
 
 mod support;
 
@@ -362,7 +362,6 @@ fn clacksd(runtime: &Path) -> Program {
     server
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn a_clacksd_that_is_killed_again_and_again_is_found_again() {
     let runtime = TempDir::new().unwrap();

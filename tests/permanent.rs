@@ -6,7 +6,7 @@ use bed::{settle, until, until_empty};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
     Away, Closed, Communicator, Connect, Cx, Fifo, Handler, HandlerResult, Id, Keep, Pauses, Reconnect,
-    State, Timeouts, ToFifo, ToTcp, ToUnix,
+    State, TcpConnect, Timeouts, ToFifo, ToUnix,
 };
 use std::cell::RefCell;
 use std::fs::OpenOptions;
@@ -109,7 +109,7 @@ fn any_port() -> SocketAddr {
 fn a_tcp_server_that_goes_away_and_comes_back_is_found_again() {
     let listener = listen(any_port());
     let address = listener.local_addr().unwrap();
-    let (communicator, id, seen) = start(ToTcp::new(address), quickly());
+    let (communicator, id, seen) = start(TcpConnect::from(address), quickly());
     communicator.send(id, "one").unwrap();
     let mut server = accept_tcp(&communicator, &listener);
     assert_eq!(read_until(&communicator, &mut server, "one\n"), "one\n");
@@ -119,7 +119,8 @@ fn a_tcp_server_that_goes_away_and_comes_back_is_found_again() {
 
     // It goes, and refuses.
     drop((server, listener));
-    until(&communicator, || seen.count("failed: could not connect: Connection refused") > 1);
+    until(&communicator, || seen.count("failed: could not connect: ") > 1);
+    assert!(seen.0.borrow().last().unwrap().contains("Connection refused"), "{:?}", seen.0);
     assert_eq!(seen.count("lost: "), 1);
     communicator.send(id, "two").unwrap();
     communicator.send(id, "three").unwrap();
@@ -140,7 +141,7 @@ fn an_item_that_was_cut_off_comes_whole_on_the_next_connection() {
     // More than the system takes.
     let long = "x".repeat(32 << 20);
     let reconnect = quickly().away(Away { bytes: 40 << 20, ..Away::default() });
-    let (communicator, id, seen) = start(ToTcp::new(listener.local_addr().unwrap()), reconnect);
+    let (communicator, id, seen) = start(TcpConnect::from(listener.local_addr().unwrap()), reconnect);
     for line in ["before", &long, "behind"] {
         communicator.send(id, line).unwrap();
     }
@@ -161,7 +162,7 @@ fn an_item_that_was_cut_off_comes_whole_on_the_next_connection() {
 #[test]
 fn nothing_is_lost_in_the_queue_nor_sent_twice_by_a_server_that_falls_over_and_over() {
     let listener = listen(any_port());
-    let (communicator, id, seen) = start(ToTcp::new(listener.local_addr().unwrap()), quickly());
+    let (communicator, id, seen) = start(TcpConnect::from(listener.local_addr().unwrap()), quickly());
     let line = |n: usize| format!("{n:06} {}", "y".repeat(n * 37 % 20_000));
     let (mut sent, mut next, mut cut) = (0, 0, 0);
     for round in 0..30 {
@@ -208,7 +209,7 @@ fn who_accepts_and_ends_at_once_is_not_stormed() {
         let listener = listen(any_port());
         let reconnect = Reconnect::new(pauses);
         let begin = Instant::now();
-        let (communicator, _, seen) = start(ToTcp::new(listener.local_addr().unwrap()), reconnect);
+        let (communicator, _, seen) = start(TcpConnect::from(listener.local_addr().unwrap()), reconnect);
         for _ in 0..5 {
             drop(accept_tcp(&communicator, &listener));
         }
@@ -219,25 +220,34 @@ fn who_accepts_and_ends_at_once_is_not_stormed() {
 }
 
 #[test]
-fn the_next_address_is_tried_after_a_failure() {
+fn each_attempt_tries_all_addresses() {
     let refuses = listen(any_port());
     let [first, third] = [refuses.local_addr().unwrap(), listen(any_port()).local_addr().unwrap()];
     drop(refuses);
     let answers = listen(any_port());
     let second = answers.local_addr().unwrap();
-    let (communicator, id, seen) = start(ToTcp::any_of([first, second, third]), quickly());
+    let (communicator, id, seen) = start(TcpConnect::to_any([first, second, third]), quickly());
     drop(accept_tcp(&communicator, &answers));
     until(&communicator, || seen.count("lost: ") == 1);
-    // It was the right one, and is the first to be tried again.
-    let _server = accept_tcp(&communicator, &answers);
+    let server = accept_tcp(&communicator, &answers);
     until(&communicator, || communicator.is_connected(id));
-    let failed = seen.count("failed: ");
-    assert_eq!((failed, seen.count("connected")), (1, 2), "{:?}", seen.0);
+    assert_eq!((seen.count("failed: "), seen.count("connected")), (0, 2), "{:?}", seen.0);
     assert_eq!(&*communicator.name(id).unwrap(), format!("{first}, {second}, {third}"));
 
-    let (communicator, _, seen) = start(ToTcp::any_of([]), Reconnect::new(Pauses::never()));
+    let (communicator, _, seen) = start(TcpConnect::to_any([]), Reconnect::new(Pauses::never()));
     until_empty(&communicator);
-    assert_eq!(seen.0.borrow()[0], "failed: could not connect: there is no address to connect to");
+    assert_eq!((seen.count("failed: could not connect: "), seen.count("closed: ")), (1, 1));
+
+    // A name is resolved in each attempt.
+    let port = answers.local_addr().unwrap().port();
+    drop(server);
+    let (communicator, id, seen) = start(TcpConnect::to("localhost", port), quickly());
+    for round in 1..4 {
+        let server = accept_tcp(&communicator, &answers);
+        until(&communicator, || communicator.is_connected(id));
+        drop(server);
+        until(&communicator, || seen.count("lost: ") == round);
+    }
 }
 
 #[test]
@@ -251,7 +261,7 @@ fn a_server_that_never_answers_is_given_up_in_time() {
         fillers.push(filler);
         assert!(fillers.len() < 10, "it answers everybody");
     }
-    let (communicator, id, seen) = start(ToTcp::new(address), quickly());
+    let (communicator, id, seen) = start(TcpConnect::from(address), quickly());
     let timeouts = Timeouts { connect: Some(Duration::from_millis(50)), ..Timeouts::default() };
     communicator.set_timeouts(id, timeouts);
     until(&communicator, || seen.count("failed: timed out: not connected in time") >= 2);
@@ -331,7 +341,7 @@ fn a_closure_is_a_connector() {
 fn another_thread_sends_to_it_wherever_it_is() {
     let listener = listen(any_port());
     let reconnect = quickly().away(Away { items: 3, drop_oldest: true, ..Away::default() });
-    let (communicator, id, seen) = start(ToTcp::new(listener.local_addr().unwrap()), reconnect);
+    let (communicator, id, seen) = start(TcpConnect::from(listener.local_addr().unwrap()), reconnect);
     let server = accept_tcp(&communicator, &listener);
     until(&communicator, || communicator.is_connected(id));
     drop((server, listener));

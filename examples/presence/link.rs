@@ -6,7 +6,7 @@ use super::say;
 use super::settings::Account;
 use eventdispatcher::codec::Frame;
 use eventdispatcher::{
-    Closed, Communicator, Cx, Handler, HandlerResult, Id, Keep, Reconnect, SendError, Timeout, ToTcp,
+    Closed, Communicator, Cx, Handler, HandlerResult, Id, Keep, Reconnect, SendError, TcpConnect, Timeout,
 };
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Link {
         let reconnect = Reconnect::new(pauses).keep(Keep::No);
         let calls = Calls { daemon: daemon.clone(), user: account.user.clone(), keep_alive };
         let codec = || Flaps::new().max(PAYLOAD_MAX);
-        let id = communicator.permanent(ToTcp::new(account.server), reconnect, codec, calls);
+        let id = communicator.permanent(TcpConnect::from(account.server), reconnect, codec, calls);
         communicator.set_name(id, &account.user);
         communicator.timer(id, keep_alive, ALIVE);
         Self { user: account.user.clone(), id, online: false, sequences: Sequences::default() }

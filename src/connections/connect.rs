@@ -3,11 +3,10 @@
 use super::fifo::{Fifo, FifoWriter};
 use super::transport::Transport;
 use crate::communicator::{Communicator, Key, WeakCommunicator};
-use mio::net::{TcpStream, UnixStream};
+use mio::net::UnixStream;
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Makes a transport for each attempt of a [permanent](Communicator::permanent) connection. A closure
@@ -15,7 +14,6 @@ use std::path::PathBuf;
 ///
 /// | connector | makes |
 /// |---|---|
-/// | [`ToTcp`] | TCP streams to one of several addresses |
 /// | [`TcpConnect`](crate::TcpConnect) | TCP streams to a name, resolved at each attempt, or to the first of several addresses that answers; with options |
 /// | [`ToUnix`] | streams to a Unix socket file |
 /// | [`ToFifo`] | the writing end of a named pipe |
@@ -150,48 +148,6 @@ impl<T> Drop for Attempt<T> {
 impl<T> fmt::Debug for Attempt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Attempt({} of {})", self.number, self.key)
-    }
-}
-
-/// Connects by TCP, to one address at each attempt: to the next one, round and round, after each failure. Small messages are
-/// not delayed (`TCP_NODELAY`).
-#[derive(Debug, Clone)]
-pub struct ToTcp {
-    addresses: Vec<SocketAddr>,
-    next: usize,
-}
-
-impl ToTcp {
-    /// To this address.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { addresses: vec![address], next: 0 }
-    }
-
-    /// To one of these, the first one first. Without any each attempt fails.
-    pub fn any_of(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self { addresses: addresses.into_iter().collect(), next: 0 }
-    }
-}
-
-impl Connect for ToTcp {
-    type Transport = TcpStream;
-
-    fn connect(&mut self, attempt: Attempt<TcpStream>) {
-        if attempt.failures() > 0 {
-            self.next = (self.next + 1) % self.addresses.len().max(1);
-        }
-        let none = || io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to");
-        let stream = self.addresses.get(self.next).ok_or_else(none).and_then(|address| {
-            let stream = TcpStream::connect(*address)?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        });
-        attempt.done(stream);
-    }
-
-    fn name(&self) -> String {
-        let names: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        names.join(", ")
     }
 }
 

@@ -22,7 +22,7 @@ impl Communicator {
     /// [`Handler::lost`] when an established one is no more: whatever ends another connection (an error of the handler, a time that is over,
     /// bad input, the end of it) only loses this one. It ends for good, with [`Handler::closed`], when it is
     /// [closed](Self::close), when `failed` or `lost` give back an error, after the only attempt of
-    /// [such pauses](Pauses::never), after [`stop_reconnecting`](Self::stop_reconnecting), and when it was lost after all that
+    /// [such pauses](crate::Pauses::never), after [`stop_reconnecting`](Self::stop_reconnecting), and when it was lost after all that
     /// [`shutdown_write`](Self::shutdown_write) has left to do was done. A panic ends it, too.
     ///
     /// The connection's own [timers](Self::timer) and its [deadline](Self::set_deadline) come also while it is away, the other
@@ -78,8 +78,6 @@ impl Communicator {
     /// communicator.run()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    ///
-    /// [`Pauses::never`]: crate::Pauses::never
     pub fn permanent<K: Connect, C: Codec, H: Handler<C>>(
         &self,
         connect: K,

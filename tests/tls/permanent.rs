@@ -5,7 +5,7 @@ use crate::stage::{Seen, line, raw_server, run_until, run_with, send};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::tls::{TlsClient, ToTls};
 use eventdispatcher::{
-    Attempt, Away, Closed, Communicator, Connect, Cx, Handler, HandlerResult, Pauses, Reconnect, ToTcp,
+    Attempt, Away, Closed, Communicator, Connect, Cx, Handler, HandlerResult, Pauses, Reconnect, TcpConnect,
     ToUnix, on_item,
 };
 use mio::net::TcpStream;
@@ -52,7 +52,7 @@ fn each_attempt_shakes_hands_anew_and_what_fails_there_is_tried_again() {
     let (right, wrong) = (authority.server("localhost"), stranger.server("localhost"));
     let listener = TcpListener::bind(any_port()).unwrap();
     let client = TlsClient::builder().roots_pem(&authority.pem).build().unwrap();
-    let to = ToTls::new(ToTcp::new(listener.local_addr().unwrap()), "localhost", &client).unwrap();
+    let to = ToTls::new(TcpConnect::from(listener.local_addr().unwrap()), "localhost", &client).unwrap();
     let name = format!("localhost ({})", listener.local_addr().unwrap());
     assert_eq!(to.name(), name);
 

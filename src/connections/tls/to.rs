@@ -13,10 +13,11 @@ use std::io;
 /// ```no_run
 /// use eventdispatcher::codec::Lines;
 /// use eventdispatcher::tls::{TlsClient, ToTls};
-/// use eventdispatcher::{Communicator, Reconnect, ToTcp, on_item};
+/// use eventdispatcher::{Communicator, Reconnect, TcpConnect, on_item};
 ///
 /// let communicator = Communicator::new()?;
-/// let server = ToTls::new(ToTcp::new("192.0.2.1:4041".parse()?), "service.example", &TlsClient::new()?)?;
+/// let below = TcpConnect::to("service.example", 4041);
+/// let server = ToTls::new(below, "service.example", &TlsClient::new()?)?;
 /// communicator.permanent(server, Reconnect::default(), Lines::new, on_item::<Lines, _>(|_, _| Ok(())));
 /// communicator.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
