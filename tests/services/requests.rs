@@ -6,10 +6,11 @@ use eventdispatcher::connections::messages::{
 };
 use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
 use eventdispatcher::{
-    Blocking, BlockingError, Communicator, HandlerResult, Id, SendError, unix_pair, unix_stream,
+    Blocking, BlockingError, Communicator, HandlerResult, Id, Reconnect, SendError, ToUnix, unix_pair,
+    unix_stream,
 };
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 /// Asks, and writes down what comes of it.
@@ -25,6 +26,43 @@ impl Hooks for Asks {
         self.ids.extend(call.peer().stream());
         Ok(())
     }
+}
+
+#[test]
+fn a_request_ends_with_the_connection_that_took_it_also_when_that_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let communicator = Communicator::new().unwrap();
+    let service = Service::new(Asks::default(), Dispatcher::with_built_in()).shared();
+    let reconnect = Reconnect::new("0.01".parse().unwrap());
+    let id = communicator.permanent(ToUnix::new(&path), reconnect, Messages::new, service.clone());
+    let ask = |command| {
+        let link = Link::new(&communicator, id);
+        service.borrow_mut().call(&link, |_, call| call.request(request(command, LONG))).unwrap();
+    };
+    let turn_until = |done: &dyn Fn(&Asks) -> bool| {
+        while !done(&service.borrow().state) {
+            communicator.turn(Some(Duration::from_secs(20))).unwrap();
+        }
+    };
+
+    turn_until(&|asks| asks.ids.len() == 1);
+    let mut peer = listener.accept().unwrap().0;
+    ask("FIRST");
+    assert!(line(&communicator, &mut peer).starts_with("FIRST serial="));
+    drop(peer);
+    turn_until(&|asks| asks.results == ["FIRST: Closed"]);
+
+    // It waits until there is a connection again.
+    ask("SECOND");
+    turn_until(&|asks| asks.ids.len() == 2);
+    let mut peer = listener.accept().unwrap().0;
+    let asked = line(&communicator, &mut peer);
+    assert!(asked.starts_with("SECOND serial="), "{asked}");
+    peer.write_all(format!("ANSWER serial={}\n", serial(&asked)).as_bytes()).unwrap();
+    turn_until(&|asks| asks.results == ["FIRST: Closed", "SECOND: ANSWER"]);
+    assert_eq!(service.borrow().dispatcher.requests(), 0);
 }
 
 const LONG: Duration = Duration::from_secs(600);

@@ -19,6 +19,24 @@ pub trait Hooks: Sized + 'static {
         Ok(())
     }
 
+    /// An attempt of a [permanent](crate::Communicator::permanent) connection has failed; the next one is made in its time.
+    ///
+    /// # Errors
+    /// End the connection for good.
+    fn failed(&mut self, why: &Closed, call: &mut Call<'_, Self>) -> HandlerResult {
+        Ok(())
+    }
+
+    /// A [permanent](crate::Communicator::permanent) connection is no more; it is made anew in its time. The requests that it
+    /// had taken so far have got their [end](super::NoAnswer::Closed): nobody knows whether the other side has seen them. Those made from
+    /// now on wait for the next one.
+    ///
+    /// # Errors
+    /// End the connection for good.
+    fn lost(&mut self, why: &Closed, call: &mut Call<'_, Self>) -> HandlerResult {
+        Ok(())
+    }
+
     /// A connection has ended. Its requests have got their [end](super::NoAnswer::Closed).
     fn closed(&mut self, why: &Closed, call: &mut Call<'_, Self>) {}
 

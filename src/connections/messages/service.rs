@@ -81,6 +81,15 @@ impl<S: Hooks> Handler<Messages> for Service<S> {
         self.call(cx, |state, call| state.eof(call))
     }
 
+    fn failed(&mut self, why: &Closed, cx: &Cx<'_, Messages>) -> HandlerResult {
+        self.call(cx, |state, call| state.failed(why, call))
+    }
+
+    fn lost(&mut self, why: &Closed, cx: &Cx<'_, Messages>) -> HandlerResult {
+        self.dispatcher.closed(&mut self.state, cx)?;
+        self.call(cx, |state, call| state.lost(why, call))
+    }
+
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, Messages>) {
         if let Err(error) = self.dispatcher.closed(&mut self.state, cx) {
             log::warn!("connection {}: at its end: {error}", cx.id());
