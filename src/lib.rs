@@ -87,3 +87,8 @@ pub use connections::tls;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadMe;
+
+/// So do those of the page about messages.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/messages.md")]
+struct MessagesPage;
