@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(crate) run_as: Option<String>,
 
-    /// Read a password, print what <passwordhash> in a configuration is to hold, and end
+    /// Read a password, print what passwordhash in a configuration is to hold, and end
     ///
     /// In a terminal it asks twice, without showing what is typed; else it takes the first line of standard input.
     #[arg(long, exclusive = true)]
