@@ -4,7 +4,7 @@ mod bed;
 
 use bed::{DEADLINE, Log, assert_log, receive, run, settle, tcp, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
-use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, on_item};
+use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, When, on_item};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::cell::Cell;
@@ -50,7 +50,11 @@ fn an_idle_loop_does_not_wake_up() {
     communicator.listen_tcp("127.0.0.1:0".parse().unwrap(), |_| Ok(())).unwrap();
     communicator.listen_unix(folder.path().join("socket"), |_| Ok(())).unwrap();
     communicator.signals([Signal::USR1], |_, _| ()).unwrap();
+    communicator.signals_from([Signal::HUP], |_, _| ()).unwrap();
     communicator.at(SystemTime::now() + LONG, |_| ()).unwrap();
+    for when in [When::Never, When::Every(LONG), When::After(LONG), When::At(SystemTime::now() + LONG)] {
+        communicator.alarm(when, |_, _| ()).unwrap();
+    }
     let _remote = communicator.remote().unwrap();
     let (mut ids, mut tcps, mut unixes) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..50 {
