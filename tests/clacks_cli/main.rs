@@ -12,6 +12,7 @@ mod raw;
 #[path = "../support/server.rs"]
 mod server;
 mod signals;
+mod transfer;
 
 use program::Done;
 use server::{PASSWORD, TestServer};

@@ -92,6 +92,22 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Remove all keys
     Clear,
+    /// Print all entries, or those that match a pattern, as lines KEY=VALUE
+    ///
+    /// Values are as on the wire, where those that hold line ends are encoded, so that each entry is one line. It is not one moment of the cache: entries
+    /// may change meanwhile.
+    Export(Keys),
+    /// Store entries: lines KEY=VALUE, as export prints them
+    Import(Import),
+    /// Copy all entries, or those that match a pattern, to another server
+    ///
+    /// The connection options say where from. What the other server has under these keys is replaced, and nothing else.
+    Copy(Copy),
+    /// Show a live table of names, with rates and the last values
+    ///
+    /// Of the signals of the names that are given; without a name of all commands of all clients, which needs the permission
+    /// to manage. The busiest come first. Ends with Ctrl-C.
+    Watch(Watch),
     /// Print what all clients send, as it comes, until interrupted
     ///
     /// A line has the client's id, a space, and what it sent; or CONNECTED, DISCONNECTED or SERVERCACHE, and what
@@ -223,6 +239,65 @@ pub(crate) struct Keys {
     /// Which: * stands for any text, ? for one character, [a-z] for one of these, [!a-z] for any other; \ takes its
     /// meaning from the character after it
     pub(crate) pattern: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// A file; - or nothing for standard input
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// Which keys: as for `clacks keys`
+    pub(crate) pattern: Option<OsString>,
+    /// The other server's host, and its port
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        required_unless_present = "to_socket",
+        conflicts_with = "to_socket"
+    )]
+    pub(crate) to_host: Option<String>,
+    /// The other server's socket file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) to_socket: Option<PathBuf>,
+    /// Who logs in there [default: as here]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to_user: Option<String>,
+    /// A file with the password for there in its first line [default: as here]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_password_file: Option<PathBuf>,
+    /// A PEM file with the certificates to trust there [default: as here]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_ca: Option<PathBuf>,
+}
+
+impl Copy {
+    /// How to reach the other server.
+    pub(crate) fn to(&self, from: &Connection) -> Connection {
+        Connection {
+            socket: self.to_socket.clone(),
+            host: self.to_host.clone(),
+            ca: self.to_ca.clone().or_else(|| from.ca.clone()),
+            no_verify: from.no_verify && self.to_ca.is_none(),
+            user: self.to_user.clone().or_else(|| from.user.clone()),
+            password_file: self.to_password_file.clone().or_else(|| from.password_file.clone()),
+            timeout: from.timeout,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The names to listen to; without, everything
+    pub(crate) names: Vec<OsString>,
+    /// The time from one table to the next
+    #[arg(long, short = 'i', value_name = "SECONDS", default_value = "1", value_parser = positive_seconds)]
+    pub(crate) interval: Duration,
+    /// End after so many tables
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
 }
 
 #[derive(Debug, Args)]

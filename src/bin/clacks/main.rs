@@ -17,7 +17,9 @@ mod session;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod signals;
+mod transfer;
 mod values;
+mod watch;
 
 use arguments::{Arguments, Command};
 use clap::CommandFactory;
@@ -51,6 +53,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Decr(step) => cache::decr(&step, &connection),
         Command::Keys(keys) => cache::keys(&keys, &connection),
         Command::Clear => cache::clear(&connection),
+        Command::Export(keys) => transfer::export(&keys, &connection),
+        Command::Import(import) => transfer::import(&import, &connection),
+        Command::Copy(copy) => transfer::copy(&copy, &connection),
+        Command::Watch(watch) => watch::watch(&watch, &connection),
         Command::Monitor(stream) => monitor::monitor(&stream, &connection),
         Command::Clients(json) => clients::list(&json, &connection),
         Command::Status(json) => server::status(&json, &connection),

@@ -184,6 +184,47 @@ impl BlockingClient {
         Ok(value)
     }
 
+    /// Calls with each of the keys that has a value, and the value, in order. All are asked for at once, so that it takes one round trip:
+    /// give it some thousand at a time.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn retrieve_many<K: AsRef<[u8]>>(
+        &mut self,
+        keys: &[K],
+        mut each: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), ClientError> {
+        for key in keys {
+            self.connection.queue(&[CommandLine::named("RETRIEVE", key.as_ref())?.bytes()])?;
+        }
+        // There is a reply to each, in order.
+        let mut waiting = keys.iter().map(AsRef::as_ref);
+        self.request_none(|line| {
+            if let Some(found) = line.strip_prefix(b"RETRIEVED ") {
+                let value = |key: &[u8]| found.strip_prefix(key).and_then(|rest| rest.strip_prefix(b"="));
+                if let Some((key, value)) = waiting.next().and_then(|key| Some((key, value(key)?))) {
+                    each(key, value);
+                }
+            } else if line.starts_with(b"NOTRETRIEVED ") {
+                waiting.next();
+            }
+        })
+    }
+
+    /// Keeps many values, all sent at once.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify); some may have been kept then.
+    pub fn store_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), ClientError> {
+        for (key, value) in entries {
+            self.connection.queue(&[CommandLine::pair("STORE", key.as_ref(), value.as_ref())?.bytes()])?;
+        }
+        self.request_none(|_| ())
+    }
+
     /// Removes a key.
     ///
     /// # Errors

@@ -12,7 +12,9 @@ impl CommandLine {
 
     /// `WORD name`
     pub(super) fn named(word: &str, name: &[u8]) -> Result<Self, ClientError> {
-        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'=' | b'\r' | b'\n')) {
+        // The first byte may be anything but a line end.
+        let bad = |(at, byte): (usize, &u8)| matches!(byte, b'\r' | b'\n') || at > 0 && *byte == b'=';
+        if name.is_empty() || name.iter().enumerate().any(bad) {
             return Err(ClientError::BadName(String::from_utf8_lossy(name).into_owned()));
         }
         Ok(Self([word.as_bytes(), b" ", name].concat()))

@@ -31,7 +31,7 @@ pub enum ClientError {
     PermissionDenied,
     /// The server refused something with these words.
     Refused(String),
-    /// A name that the protocol can't express: it is empty, or holds `=` or a line end.
+    /// A name that the protocol can't express: it is empty, or holds a line end, or `=` behind its first byte.
     BadName(String),
     /// A value that the protocol can't express: it holds a line end. See
     /// [`encode_value`](super::encode_value).

@@ -27,6 +27,8 @@ impl Configuration {
             ("socketcommands", self.socket_commands != new.socket_commands),
             ("persistancefile", self.persistence_file != new.persistence_file),
             ("persistanceinterval", self.persistence_interval != new.persistence_interval),
+            ("journal", self.journal != new.journal),
+            ("journalsync", self.journal_sync != new.journal_sync),
             ("interclacksreconnecttimeout", {
                 self.interclacks_reconnect_timeout != new.interclacks_reconnect_timeout
             }),

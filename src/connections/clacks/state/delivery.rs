@@ -1,6 +1,7 @@
 //! Lines on their way out, and the ends of connections.
 
 use super::State;
+use super::login::Login;
 use super::output::{Closing, Event, Output};
 use super::sessions::Role;
 
@@ -88,6 +89,10 @@ impl<K: Copy + Eq> State<K> {
         }
         self.leave_tree(slot, out);
         self.topics.leave(slot);
+        let session = self.sessions.get(slot);
+        if let Some(Login::Waits { .. }) = session.login {
+            self.failures.has_waited(session.peer);
+        }
         self.sessions.start_closing(slot);
     }
 }

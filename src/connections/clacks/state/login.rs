@@ -26,10 +26,14 @@ impl<K: Copy + Eq> State<K> {
         }
         let session = self.sessions.get_mut(slot);
         let pause_max = self.settings.failed_login_pause_max;
-        if let Some(until) = self.failures.not_before(session.peer, now.monotonic, pause_max) {
-            session.login = Some(Login::Waits { token: token.into(), until });
-            return;
+        match self.failures.wait(session.peer, now.monotonic, pause_max) {
+            Some(until) => session.login = Some(Login::Waits { token: token.into(), until }),
+            None => self.look_at_token(slot, token, now, out),
         }
+    }
+
+    fn look_at_token(&mut self, slot: usize, token: &[u8], now: Now, out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
         match self.users.check(token) {
             Checked::Right(user, permissions) => {
                 let user = user.clone();
@@ -82,7 +86,8 @@ impl<K: Copy + Eq> State<K> {
             && *until <= now.monotonic
             && let Some(Login::Waits { token, .. }) = session.login.take()
         {
-            self.log_in(slot, &token, now, out);
+            self.failures.has_waited(session.peer);
+            self.look_at_token(slot, &token, now, out);
         }
         match &self.sessions.get(slot).login {
             Some(Login::Waits { until, .. }) => Some(*until),
@@ -102,7 +107,8 @@ impl<K: Copy + Eq> State<K> {
 
     fn refuse_login(&mut self, slot: usize, user: Option<Arc<str>>, now: Now, out: &mut impl Output<K>) {
         let session = self.sessions.get(slot);
-        let failures = self.failures.add(session.peer, now.monotonic);
+        let pause_max = self.settings.failed_login_pause_max;
+        let failures = self.failures.add(session.peer, now.monotonic, pause_max);
         self.counters.logins_failed += 1;
         out.log(&Event::LoginFailed { cid: &session.cid, user: user.as_deref(), failures });
         self.reply(slot, &[b"OVERHEAD F Login failed!"], out);

@@ -53,7 +53,7 @@ impl Default for Settings {
             ping_timeout: Duration::from_secs(180),
             interclacks_ping_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(15),
-            failed_login_pause_max: Duration::from_secs(8),
+            failed_login_pause_max: Duration::from_secs(4),
             stalled_write_timeout: Duration::from_secs(60),
             interclacks_stalled_write_timeout: Duration::from_secs(120),
             nop_interval: Duration::from_secs(60),
