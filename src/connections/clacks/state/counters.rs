@@ -140,3 +140,16 @@ impl<K: Copy + Eq> State<K> {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_names_every_counter() {
+        let text = include_str!("../../../../docs/clacks/operating.md");
+        let is_named = |name: &str| text.contains(&format!("`{name}`"));
+        let missing: Vec<_> = Counters::default().all().filter(|(name, _)| !is_named(name)).collect();
+        assert_eq!(missing, []);
+    }
+}
