@@ -33,6 +33,8 @@ struct Segment {
     path: PathBuf,
     /// Whole frames, and the header.
     good: u64,
+    /// Changes before it are missing, and no file was saved since: it is of no use yet.
+    is_gap: bool,
 }
 
 impl Journal {
@@ -54,7 +56,12 @@ impl Journal {
             return Err(error).doing("written", &path);
         }
         self.next_segment += 1;
-        self.segments.push_back(Segment { number, path, good: header.len() as u64 });
+        self.segments.push_back(Segment {
+            number,
+            path,
+            good: header.len() as u64,
+            is_gap: base == Base::Gap,
+        });
         Ok(self.file.replace(file))
     }
 
@@ -124,16 +131,25 @@ impl Journal {
         }
     }
 
-    /// Nothing more is written to this file, which ends with its last whole frame.
+    /// Nothing more is written to this file, which ends with its last whole frame; or goes, if it is of no use.
     pub(super) fn abandon(&mut self) {
-        if let (Some(mut file), Some(segment)) = (self.file.take(), self.segments.back())
-            && let Err(error) = file.truncate(segment.good)
-        {
-            // The next start finds the end by itself.
-            log::debug!("{}: can't be cut off: {error}", segment.path.display());
-        }
         self.buffer.clear();
         self.failed = None;
+        let (Some(mut file), Some(segment)) = (self.file.take(), self.segments.back()) else { return };
+        let done = if segment.is_gap { self.disk.remove(&segment.path) } else { file.truncate(segment.good) };
+        if let Err(error) = done {
+            // The next start finds the end, and what is of no use, by itself.
+            log::debug!("{}: can't be cut off or removed: {error}", segment.path.display());
+        } else if segment.is_gap {
+            self.segments.pop_back();
+        }
+    }
+
+    /// A file was saved that names this journal's last part.
+    pub(super) fn confirm(&mut self) {
+        if let Some(segment) = self.segments.back_mut() {
+            segment.is_gap = false;
+        }
     }
 
     /// The files before that number, which are forgotten here.

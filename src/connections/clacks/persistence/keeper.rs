@@ -481,6 +481,9 @@ impl Keeper {
 
     fn committed(&mut self, now: Duration, store: &mut Store) {
         let Some(save) = self.save.take() else { return };
+        if let Some(journal) = &mut self.journal {
+            journal.confirm();
+        }
         self.backup = Backup::Before;
         self.is_begun = false;
         self.failures = 0;

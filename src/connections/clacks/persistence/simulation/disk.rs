@@ -28,6 +28,8 @@ struct State {
     room: usize,
     /// One of so many operations fails; 0 is none.
     faults: u64,
+    /// Files whose name ends so can't be made.
+    refused: Option<&'static str>,
     /// After so many operations the process is killed.
     fuse: Option<u64>,
 }
@@ -60,6 +62,11 @@ impl MemoryDisk {
         state.room = left.map_or(usize::MAX, |left| state.used() + left);
     }
 
+    /// Lets no file be made whose name ends so.
+    pub(super) fn refuse(&self, end: Option<&'static str>) {
+        self.lock().refused = end;
+    }
+
     /// Kills the process after so many operations, the last of which it does in part.
     pub(super) fn set_fuse(&self, operations: u64) {
         self.lock().fuse = Some(operations);
@@ -73,7 +80,7 @@ impl MemoryDisk {
     /// The next process begins.
     pub(super) fn restart(&self) {
         let state = &mut *self.lock();
-        (state.fuse, state.faults, state.room) = (None, 0, usize::MAX);
+        (state.fuse, state.faults, state.room, state.refused) = (None, 0, usize::MAX, None);
     }
 
     /// Takes the power away: what was not synchronised is there in part, or damaged, or not at all.
@@ -159,6 +166,9 @@ impl Disk for MemoryDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let state = &mut *self.lock();
+        if state.refused.is_some_and(|end| path.to_string_lossy().ends_with(end)) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         if state.used() >= state.room {
             return Err(ErrorKind::StorageFull.into());
         }
