@@ -3,7 +3,7 @@
 use super::disk::{Disk, DiskFile, write_all};
 use super::error::{Doing, PersistenceError};
 use super::paths::Paths;
-use super::record::Record;
+use super::record::{LastTimes, Record};
 use super::segment::{Base, Header, begin_frame, end_frame};
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +24,8 @@ pub(super) struct Journal {
     next_segment: u64,
     next_frame: u64,
     buffer: Vec<u8>,
+    /// Of the frame in the buffer.
+    last: LastTimes,
     /// What has gone wrong in the middle of a turn.
     failed: Option<PersistenceError>,
 }
@@ -40,8 +42,8 @@ struct Segment {
 impl Journal {
     /// One without a file yet.
     pub(super) fn new(disk: Arc<dyn Disk>, paths: Paths, next_segment: u64) -> Self {
-        let (segments, buffer) = (VecDeque::new(), Vec::new());
-        Self { disk, paths, segments, file: None, next_segment, next_frame: 1, buffer, failed: None }
+        let (segments, buffer, last) = (VecDeque::new(), Vec::new(), LastTimes::default());
+        Self { disk, paths, segments, file: None, next_segment, next_frame: 1, buffer, last, failed: None }
     }
 
     /// Begins a new file, and gives back the one before, if there was one.
@@ -78,8 +80,9 @@ impl Journal {
     pub(super) fn append(&mut self, record: &Record<'_>) {
         if self.buffer.is_empty() {
             begin_frame(&mut self.buffer);
+            self.last = LastTimes::default();
         }
-        record.write(&mut self.buffer);
+        record.write(&mut self.buffer, &mut self.last);
         if self.buffer.len() >= FRAME_FROM
             && let Err(error) = self.write()
         {

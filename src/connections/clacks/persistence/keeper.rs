@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::lines::Identity;
 use super::options::{JournalSync, PersistenceOptions};
 use super::paths::Paths;
-use super::record::Record;
+use super::record::{LastTimes, Record};
 use super::recovery::Recovery;
 use super::saver::{Backup, Commit, Done, Job, Saver};
 use super::segment::Base;
@@ -433,9 +433,9 @@ impl Keeper {
         while !save.is_read && save.on_the_way < SLICES {
             let mut records = save.spare.pop().unwrap_or_default();
             let mut entries = store.entries_from(save.after.as_deref());
-            let mut last = None;
+            let (mut last, mut times) = (None, LastTimes::default());
             for (key, entry) in entries.by_ref() {
-                Record::of_entry(key, entry).write(&mut records);
+                Record::of_entry(key, entry).write(&mut records, &mut times);
                 if records.len() >= SLICE {
                     last = Some(key);
                     break;

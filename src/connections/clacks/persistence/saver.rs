@@ -4,7 +4,7 @@ use super::disk::{Disk, DiskFile, write_all};
 use super::error::{Doing, PersistenceError};
 use super::lines::{Identity, Passed};
 use super::paths::Paths;
-use super::record::Record;
+use super::record::{Record, Records};
 use super::v3;
 use std::io;
 use std::mem::take;
@@ -122,8 +122,7 @@ impl Saver {
         let Some(writing) = self.writing.as_mut().filter(|writing| writing.save == save) else {
             return Ok(None);
         };
-        let mut rest = &records[..];
-        while let Some(Ok(record)) = Record::read(&mut rest) {
+        for record in Records::new(&records).flatten() {
             if let Record::Put { key, value, times, deleted } = record {
                 v3::entry(&mut writing.text, key, value, times, deleted);
             }

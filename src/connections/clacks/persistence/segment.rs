@@ -8,7 +8,7 @@
 //! Numbers are little-endian. The base is the persistence file that the journal was begun with.
 
 use super::lines::Identity;
-use super::record::Record;
+use super::record::{Record, Records};
 use crate::connections::clacks::store::Store;
 use memchr::memmem;
 use std::io::{self, BufReader, Read};
@@ -202,20 +202,18 @@ pub(super) fn read(from: impl Read, len: u64, mut store: Option<&mut Store>) -> 
 
 /// Makes the changes of a frame, all or none.
 fn make(records: &[u8], found: &mut Found, store: Option<&mut Store>) -> bool {
-    let (mut rest, mut count) = (records, 0);
-    while let Some(record) = Record::read(&mut rest) {
+    let (mut files, mut count) = (Vec::new(), 0);
+    for record in Records::new(records) {
         match record {
-            Ok(Record::File(identity)) => found.files.push(identity),
+            Ok(Record::File(identity)) => files.push(identity),
             Ok(_) => count += 1,
             Err(_) => return false,
         }
     }
+    found.files.append(&mut files);
     found.records += count;
     if let Some(store) = store {
-        let mut rest = records;
-        while let Some(Ok(record)) = Record::read(&mut rest) {
-            record.apply(store);
-        }
+        Records::new(records).flatten().for_each(|record| record.apply(store));
     }
     true
 }
@@ -258,6 +256,7 @@ fn fill_some(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::LastTimes;
     use super::*;
 
     const HEADER: Header = Header { number: 7, first_frame: 100, base: Base::Empty };
@@ -268,11 +267,12 @@ mod tests {
         HEADER.write(&mut bytes);
         for n in 0..3u64 {
             begins.push(begin_frame(&mut bytes));
+            let mut last = LastTimes::default();
             for key in [format!("k{n}"), "same".to_owned()] {
                 let value = n.to_string();
                 let times = (1.0, 1.0);
                 Record::Put { key: key.as_bytes(), value: value.as_bytes(), times, deleted: false }
-                    .write(&mut bytes);
+                    .write(&mut bytes, &mut last);
             }
             end_frame(&mut bytes, begins[n as usize], 100 + n);
         }
