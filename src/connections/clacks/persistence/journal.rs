@@ -173,7 +173,11 @@ impl Journal {
     /// Removes all files.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         self.file = None;
-        let removed = self.segments.drain(..).map(|segment| self.disk.remove(&segment.path));
-        removed.fold(Ok(()), |all, one| all.and(one))
+        let mut removed = Ok(());
+        for segment in self.segments.drain(..) {
+            // One that stays is no reason to leave the others.
+            removed = removed.and(self.disk.remove(&segment.path));
+        }
+        removed
     }
 }
