@@ -370,3 +370,26 @@ fn the_loop_runs_as_long_as_it_waits_and_sleeps_meanwhile() {
     bed::run(&communicator);
     assert_eq!(seen.count("closed: closed by this program"), 1);
 }
+
+#[test]
+fn a_name_is_dialled_anew_at_each_round() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (communicator, id, seen) = start(TcpConnect::to("localhost", port), quickly());
+    assert_eq!(communicator.name(id).unwrap().as_ref(), format!("localhost:{port}"));
+    for round in 1..=3 {
+        communicator.send(id, "hello").unwrap();
+        until(&communicator, || seen.count("connected") == round);
+        let (mut theirs, _) = listener.accept().unwrap();
+        settle(&communicator);
+        let mut line = [0; 6];
+        theirs.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"hello\n");
+        drop(theirs);
+        until(&communicator, || seen.count("lost") == round);
+    }
+    drop(listener);
+    until(&communicator, || seen.count("failed: could not connect: localhost:") >= 1);
+    communicator.close(id);
+    until_empty(&communicator);
+}

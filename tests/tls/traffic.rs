@@ -65,7 +65,15 @@ fn three_megabytes_go_both_ways_at_once() {
                     Ok(())
                 })
                 .unwrap();
-            communicator.connect_tls(listening.address(), "localhost", &client, Lines::new(), much).unwrap();
+            communicator
+                .connect_tls(
+                    ("localhost", listening.address().port()),
+                    "localhost",
+                    &client,
+                    Lines::new(),
+                    much,
+                )
+                .unwrap();
         }
         run_until(&communicator, &Seen::default(), || there.get() == count && back.get() == count);
     }

@@ -149,7 +149,7 @@ pub use server::{TlsServer, TlsServerBuilder};
 pub use to::ToTls;
 pub use transport::Tls;
 
-use super::{Incoming, Listening, Transport};
+use super::{Incoming, Listening, TcpConnect, Transport};
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::net::TcpStream;
@@ -159,24 +159,23 @@ use std::rc::Rc;
 
 /// # TLS
 impl Communicator {
-    /// Connects to `address` with TLS. The server must have a certificate for `name`: a host name, which is told
+    /// Connects with TLS, to an address, a name and a port, or as a [`TcpConnect`] says. The server must have a certificate for `name`: a host name, which is told
     /// to it (SNI), or an IP address. [`Handler::connected`] comes when the handshake is complete.
     ///
     /// # Errors
     /// As [`connect_tcp`](Self::connect_tcp), and when `name` is no name.
     pub fn connect_tls<C: Codec, H: Handler<C>>(
         &self,
-        address: SocketAddr,
+        to: impl Into<TcpConnect>,
         name: &str,
         client: &TlsClient,
         codec: C,
         handler: H,
     ) -> io::Result<Id<C>> {
         let expected = transport::server_name(name)?;
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        let id = self.stream(Tls::client_of(stream, expected, client)?, codec, handler)?;
-        self.set_name(id, &format!("{name} ({address})"));
+        let to = to.into();
+        let id = self.stream(Tls::client_of(to.dial(), expected, client)?, codec, handler)?;
+        self.set_name(id, &format!("{name} ({to})"));
         Ok(id)
     }
 
