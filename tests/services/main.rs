@@ -2,5 +2,6 @@
 
 mod actions;
 mod built_in;
+mod datagrams;
 mod requests;
 mod world;

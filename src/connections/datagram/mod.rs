@@ -26,6 +26,7 @@ pub use unix::{SeqPacket, UnixDatagrams};
 use crate::communicator::{Communicator, Handler, Id};
 use socket::LARGEST_MAX;
 use std::io;
+use std::rc::Rc;
 
 impl Communicator {
     /// Adds a datagram socket. It is named after its address.
@@ -38,7 +39,10 @@ impl Communicator {
         handler: H,
     ) -> io::Result<Id<Packets<A>>> {
         let name = socket.local_address().map(|address| address.to_string());
+        let (kind, control) = (A::KIND, socket.control());
         let id = self.add_stream(socket, Packets::new(), handler, true)?;
+        // Before its first turn, too.
+        self.core(|core| core.describe(id.key(), kind, Some(Rc::new(control))));
         if let Ok(name) = name {
             self.set_name(id, &name);
         }

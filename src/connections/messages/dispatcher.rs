@@ -313,6 +313,12 @@ impl<S: 'static> Dispatcher<S> {
         self.complain(peer, || error.to_string());
     }
 
+    /// As [`bad_line`](Self::bad_line), for what was not even read.
+    pub(super) fn bad_packet(&mut self, peer: &dyn Peer, what: impl FnOnce() -> String) {
+        self.coverage.bad_line();
+        self.complain(peer, what);
+    }
+
     /// Ends the requests of a connection that is no more.
     ///
     /// # Errors

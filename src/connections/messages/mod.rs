@@ -68,6 +68,9 @@
 //! INVALID and UNKNOWN are never answered, and the answers of this table need none: so two services never answer each other
 //! for ever.
 //!
+//! # Datagrams
+//! A service [receives datagrams, too](DatagramMessages), and answers each sender from the socket to which it has written.
+//!
 //! # Requests
 //! [`Dispatcher::request`] sends a message with a serial, and calls back with the answer or with why there is none.
 //! [`Blocking`](crate::Blocking) has [`send_and_wait`](crate::Blocking::send_and_wait) for programs without a loop.
@@ -79,6 +82,7 @@
 mod built_in;
 mod call;
 mod coverage;
+mod datagrams;
 mod dispatcher;
 mod hooks;
 mod noise;
@@ -89,6 +93,7 @@ mod waiting;
 
 pub use call::Call;
 pub use coverage::{Counts, Coverage};
+pub use datagrams::{DatagramLink, DatagramMessages, DatagramService, MessageAddress};
 pub use dispatcher::{Action, Dispatched, Dispatcher, EntryError};
 pub use hooks::Hooks;
 pub use peer::{Link, Peer};

@@ -47,6 +47,24 @@ impl<S: Hooks> Service<S> {
     pub fn dispatch(&mut self, message: MessageRef<'_>, peer: &dyn Peer) -> HandlerResult {
         self.dispatcher.dispatch(&mut self.state, message, peer).map(|_: Dispatched| ())
     }
+
+    /// A time of a connection is over.
+    pub(super) fn timed_out(&mut self, what: Timeout, peer: &dyn Peer) -> HandlerResult {
+        if let Timeout::Timer(tag) = what
+            && let Some(result) = self.dispatcher.timer(&mut self.state, tag, peer)
+        {
+            return result;
+        }
+        self.call(peer, |state, call| state.timeout(what, call))
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(&mut self, why: &Closed, peer: &dyn Peer) {
+        if let Err(error) = self.dispatcher.closed(&mut self.state, peer) {
+            log::warn!("connection {}: at its end: {error}", peer.key());
+        }
+        self.call(peer, |state, call| state.closed(why, call));
+    }
 }
 
 impl<S: Hooks> Handler<Messages> for Service<S> {
@@ -69,12 +87,7 @@ impl<S: Hooks> Handler<Messages> for Service<S> {
     }
 
     fn timeout(&mut self, what: Timeout, cx: &Cx<'_, Messages>) -> HandlerResult {
-        if let Timeout::Timer(tag) = what
-            && let Some(result) = self.dispatcher.timer(&mut self.state, tag, cx)
-        {
-            return result;
-        }
-        self.call(cx, |state, call| state.timeout(what, call))
+        self.timed_out(what, cx)
     }
 
     fn eof(&mut self, cx: &Cx<'_, Messages>) -> HandlerResult {
@@ -91,10 +104,7 @@ impl<S: Hooks> Handler<Messages> for Service<S> {
     }
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, Messages>) {
-        if let Err(error) = self.dispatcher.closed(&mut self.state, cx) {
-            log::warn!("connection {}: at its end: {error}", cx.id());
-        }
-        self.call(cx, |state, call| state.closed(why, call));
+        self.ended(why, cx);
     }
 }
 
