@@ -1,9 +1,9 @@
 //! `ed-signal` as a process, against real services.
 #![cfg(feature = "cli")]
 
-use eventdispatcher::connections::messages::{Dispatcher, Hooks, Service};
+use eventdispatcher::connections::messages::{Call, DatagramMessages, Dispatcher, Hooks, Service};
 use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
-use eventdispatcher::{Communicator, HandlerResult};
+use eventdispatcher::{Communicator, HandlerResult, UdpBind, UnixBind};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -108,32 +108,34 @@ fn a_wrong_command_line_is_said_to_be_wrong() {
     check_usage(&["X", "--no-such-option"], "no-such-option");
 }
 
-/// A service that can be stopped, in a thread.
-fn service(tcp: &str, unix: &Path) -> (SocketAddr, JoinHandle<Vec<String>>) {
-    #[derive(Default)]
-    struct Notes(Vec<String>);
-    impl Hooks for Notes {}
-    fn note(
-        notes: &mut Notes,
-        message: MessageRef<'_>,
-        _: &mut eventdispatcher::connections::messages::Call<'_, Notes>,
-    ) -> HandlerResult {
-        notes.0.push(String::from_utf8(message.to_text()?)?);
+/// What the services have been told.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Hooks for Notes {}
+
+impl Notes {
+    fn note(&mut self, message: MessageRef<'_>, _: &mut Call<'_, Self>) -> HandlerResult {
+        self.0.push(String::from_utf8(message.to_text()?)?);
         Ok(())
     }
+}
+
+/// A service that can be stopped, in a thread.
+fn service(tcp: &str, unix: &Path) -> (SocketAddr, JoinHandle<Vec<String>>) {
     let (address, unix) = (tcp.parse().unwrap(), unix.to_owned());
     let (give, take) = channel();
     let thread = thread::spawn(move || {
         let communicator = Communicator::new().unwrap();
         let mut dispatcher = Dispatcher::with_built_in();
-        dispatcher.on("NOTE", note).unwrap();
+        dispatcher.on("NOTE", Notes::note).unwrap();
         dispatcher
             .on("GET", |_: &mut Notes, message, call| {
                 call.reply(Message::build("NEWS").with("serial", "other").finish()?.view())?;
                 call.answer(message, Message::build("GOT").with("b", "x\ty").with("a", 1))
             })
             .unwrap();
-        dispatcher.on("SILENCE", note).unwrap();
+        dispatcher.on("SILENCE", Notes::note).unwrap();
         dispatcher.on("FAIL", |_: &mut Notes, _, _| Err("no".into())).unwrap();
         let service = Service::new(Notes::default(), dispatcher).shared();
         let clients = service.clone();
@@ -196,6 +198,56 @@ fn a_service_gets_messages_and_answers_them() {
     assert_eq!(notes.iter().filter(|note| **note == format!("{sender}NOTE a=b c")).count(), 4, "{notes:?}");
     check(ed_signal().args(["-H", &unix, "STOP"]), 1, "", "not sent to");
     check(ed_signal().args(["-t", "tcp", "-H", &tcp, "STOP"]), 1, "", "refused");
+}
+
+/// A service that takes datagrams at both addresses, until STOP; the UDP address comes back, and the notes.
+fn datagram_service(unix: &Path, secret: &'static str) -> (SocketAddr, JoinHandle<Vec<String>>) {
+    let (told, tells) = channel();
+    let unix = unix.to_owned();
+    let thread = thread::spawn(move || {
+        let communicator = Communicator::new().unwrap();
+        let mut dispatcher = Dispatcher::with_built_in();
+        dispatcher.on("NOTE", Notes::note).unwrap();
+        let service = Service::new(Notes::default(), dispatcher).shared();
+        let udp = UdpBind::new("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+        let address = udp.local_address().unwrap();
+        let handler = DatagramMessages::new().secret(secret).serve(service.clone());
+        communicator.datagrams(udp, handler).unwrap();
+        let unix = UnixBind::new(unix).bind_datagrams().unwrap();
+        let handler = DatagramMessages::new().secret(secret).serve(service.clone());
+        communicator.datagrams(unix, handler).unwrap();
+        told.send(address).unwrap();
+        communicator.run().unwrap();
+        drop(communicator);
+        std::mem::take(&mut service.borrow_mut().state.0)
+    });
+    (tells.recv().unwrap(), thread)
+}
+
+#[test]
+fn a_service_of_datagrams_gets_messages_and_answers_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let unix = folder.path().join("service");
+    let (udp, thread) = datagram_service(&unix, "s3");
+    let hosts = [udp.to_string(), format!("dgram:{}", unix.display()), unix.display().to_string()];
+    for host in &hosts {
+        let tool = |secret: &str| {
+            let mut command = ed_signal();
+            command.args(["--host", host, "--reply", "--timeout", "20", "-c", secret]);
+            command
+        };
+        let (code, out, err) = run(tool("s3").args(["ALIVE", "serial=7"]));
+        assert!(code == 0 && out.contains("/ABSOLUTELY reply_timestamp="), "{host}: {code} {out:?} {err:?}");
+        assert!(out.ends_with(";secret_code=s3;serial=7\n"), "{host}: {out:?}");
+        let mut wrong = ed_signal();
+        wrong.args(["--host", host, "--reply", "--timeout", "0.2", "-c", "s4", "ALIVE"]);
+        check(&mut wrong, 3, "", "no answer in time");
+        check(ed_signal().args(["--host", host, "-c", "s3", "NOTE", "a=1"]), 0, "", "");
+    }
+    check(ed_signal().args(["--host", &hosts[0], "-c", "s3", "STOP"]), 0, "", "");
+    assert_eq!(thread.join().unwrap().len(), hosts.len());
+    assert!(!unix.exists());
+    check(ed_signal().args(["--host", &hosts[0], "STOP"]), 1, "", "refused");
 }
 
 /// Takes one datagram, and answers it.

@@ -3,17 +3,18 @@
 use super::address::{Address, FileKind};
 use super::encryption::Encryption;
 use eventdispatcher::codec::ByteLines;
+use eventdispatcher::connections::datagram::{Address as DatagramAddress, Datagrams};
 use eventdispatcher::dispatcher::{
     DATAGRAM_MAX_UDP, DATAGRAM_MAX_UNIX, Message, MessageRef, SERIAL, read_message,
 };
-use eventdispatcher::{Blocking, BlockingError, Transport, tcp_stream, unix_stream};
+use eventdispatcher::{
+    Blocking, BlockingError, Packet, Packets, Transport, UdpBind, UnixAddress, UnixBind, UnixDatagrams,
+    tcp_stream, unix_stream,
+};
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,7 @@ impl Delivery<'_> {
         }
     }
 
+    /// To the first address where somebody is.
     fn udp(
         &self,
         address: &Address,
@@ -148,46 +150,18 @@ impl Delivery<'_> {
         bytes: &[u8],
         end: Instant,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let mut last = None;
+        let mut last = Failure::not_sent(address, "it has no address");
         for &to in to {
-            match send_udp(to, bytes) {
-                Ok(socket) if self.reply => return self.udp_answer(address, &socket, to, end).map(Some),
-                Ok(_) => return Ok(None),
-                Err(error) => last = Some(error),
+            let socket = UdpBind::any_for(to).broadcast(true).bind();
+            let socket = socket.map_err(|error| Failure::not_sent(address, error))?;
+            // The answer may come from another port: services of the C++ library have a socket of its own for that.
+            let answers = |peer: &SocketAddr| peer.ip() == to.ip();
+            match self.datagram(address, socket, &to, answers, bytes, end) {
+                Err(failed @ Failure::NotSent(_)) => last = failed,
+                other => return other,
             }
         }
-        let error = last.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-        Err(Failure::not_sent(address, error))
-    }
-
-    /// The answer may come from another port: services of the C++ library have a socket of its own for that.
-    fn udp_answer(
-        &self,
-        address: &Address,
-        socket: &UdpSocket,
-        from: SocketAddr,
-        end: Instant,
-    ) -> Result<Vec<u8>, Failure> {
-        let mut buffer = vec![0; DATAGRAM_MAX_UNIX];
-        loop {
-            let got = socket.set_read_timeout(Some(positive(left(end))));
-            match got.and_then(|()| socket.recv_from(&mut buffer)) {
-                Ok((length, peer)) if peer.ip() == from.ip() => {
-                    if let Some(answer) = buffer.get(..length).and_then(|datagram| self.answer(datagram)) {
-                        return Ok(answer);
-                    }
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    return Err(Failure::not_sent(address, error));
-                }
-                Err(error) => return Err(Failure::no_answer(address, said(&error))),
-            }
-            if left(end).is_zero() {
-                return Err(Failure::no_answer(address, BlockingError::TimedOut));
-            }
-        }
+        Err(last)
     }
 
     fn unix_datagram(
@@ -200,31 +174,43 @@ impl Delivery<'_> {
         if bytes.len() > DATAGRAM_MAX_UNIX {
             return Err(too_long(address, bytes, DATAGRAM_MAX_UNIX));
         }
-        let socket = if self.reply { named_socket() } else { UnixDatagram::unbound() };
-        let sent = socket.and_then(|socket| {
-            // A receiver whose queue is full is waited for.
-            socket.set_write_timeout(Some(positive(left(end))))?;
-            socket.send_to(bytes, path)?;
-            Ok(socket)
-        });
-        let socket = sent.map_err(|error| Failure::not_sent(address, said(&error)))?;
-        if !self.reply {
-            return Ok(None);
-        }
-        let mut buffer = vec![0; DATAGRAM_MAX_UNIX];
+        let not_sent = |error: io::Error| Failure::not_sent(address, error);
+        let to = UnixAddress::file(path).map_err(not_sent)?;
+        // With a name it can be answered. It has no file, so nothing is left behind.
+        let socket =
+            if self.reply { UnixBind::automatic().bind_datagrams() } else { UnixDatagrams::unnamed() };
+        // A receiver whose queue is full is waited for.
+        let socket = socket.map_err(not_sent)?.patience(left(end));
+        self.datagram(address, socket, &to, |_| true, bytes, end)
+    }
+
+    /// Sends a packet, and waits for the answer. That nobody is there is seen, at least on this computer.
+    fn datagram<A: DatagramAddress>(
+        &self,
+        address: &Address,
+        socket: Datagrams<A>,
+        to: &A,
+        answers: impl Fn(&A) -> bool,
+        bytes: &[u8],
+        end: Instant,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let not_sent = |error: &dyn std::fmt::Display| Failure::not_sent(address, error);
+        let socket = Blocking::new(socket, Packets::new());
+        let mut socket = socket.map_err(|error| not_sent(&error))?;
+        socket.send((bytes, to), left(end)).map_err(|error| not_sent(&error))?;
         loop {
-            let got = socket.set_read_timeout(Some(positive(left(end))));
-            match got.and_then(|()| socket.recv(&mut buffer)) {
-                Ok(length) => {
-                    if let Some(answer) = buffer.get(..length).and_then(|datagram| self.answer(datagram)) {
-                        return Ok(Some(answer));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::no_answer(address, said(&error))),
-            }
-            if left(end).is_zero() {
-                return Err(Failure::no_answer(address, BlockingError::TimedOut));
+            let wait = if self.reply { left(end) } else { Duration::ZERO };
+            let received = socket.receive(wait, |packet| match packet {
+                Packet::Received { bytes, from } if self.reply && answers(&from) => Ok(self.answer(bytes)),
+                Packet::Undelivered { error, .. } => Err(not_sent(&error)),
+                _ => Ok(None),
+            });
+            match received {
+                Ok(Ok(None)) if !left(end).is_zero() => {}
+                Ok(Ok(None)) | Err(BlockingError::TimedOut) if !self.reply => return Ok(None),
+                Ok(Ok(None)) => return Err(Failure::no_answer(address, BlockingError::TimedOut)),
+                Ok(found) => return found,
+                Err(error) => return Err(Failure::no_answer(address, error)),
             }
         }
     }
@@ -259,14 +245,6 @@ fn positive(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }
 
-/// As [`io::Error`], but a time that is over is called so.
-fn said(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => BlockingError::TimedOut.to_string(),
-        _ => error.to_string(),
-    }
-}
-
 fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
@@ -281,28 +259,4 @@ fn connect(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// Sends a datagram, and gives the socket for the answer. That nobody listens is seen, at least on this computer.
-fn send_udp(to: SocketAddr, bytes: &[u8]) -> io::Result<UdpSocket> {
-    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    // A refusal is reported though the socket is not connected, which would keep answers of other ports out.
-    if to.is_ipv4() {
-        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-        socket.set_broadcast(true)?;
-    } else {
-        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
-    }
-    socket.send_to(bytes, to)?;
-    match socket.take_error()? {
-        Some(error) => Err(error),
-        None => Ok(socket),
-    }
-}
-
-/// A socket that can be answered. It has no file, so nothing is left behind.
-fn named_socket() -> io::Result<UnixDatagram> {
-    let random = RandomState::new().hash_one(std::process::id());
-    UnixDatagram::bind_addr(&UnixAddr::from_abstract_name(format!("ed-signal-{random:016x}"))?)
 }
