@@ -75,8 +75,8 @@ pub use connections::{
     Dial, Duplex, Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, HeldBack,
     Incoming, Inherited, KeepAlive, ListenChange, ListenWatch, Listening, Notify, Packet, Packets, Panicked,
     PeerCredentials, Process, ProcessEvent, Received, Records, Seen, Sender, SeqPacket, Signal, Task,
-    TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToTcp, ToThread, ToThreadError, ToUnix,
-    Transport, Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound, UnixDatagrams, UnixPackets, Watch,
+    TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToThread, ToThreadError, ToUnix, Transport,
+    Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound, UnixDatagrams, UnixPackets, Watch,
     WatchEvent, When, WithDescriptors, pipe, pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 

@@ -2,6 +2,8 @@
 
 use super::fifo::{Fifo, FifoWriter};
 use super::transport::Transport;
+use super::unix::connected;
+use super::unix_address::UnixAddress;
 use crate::communicator::{Communicator, Key, WeakCommunicator};
 use mio::net::UnixStream;
 use std::any::Any;
@@ -151,16 +153,22 @@ impl<T> fmt::Debug for Attempt<T> {
     }
 }
 
-/// Connects to a Unix socket file.
+/// Connects to a Unix socket.
 #[derive(Debug, Clone)]
 pub struct ToUnix {
-    path: PathBuf,
+    to: Result<UnixAddress, PathBuf>,
 }
 
 impl ToUnix {
-    /// To this one.
+    /// To this socket file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        let path = path.into();
+        Self { to: UnixAddress::file(&path).map_err(|_| path) }
+    }
+
+    /// To this one, which may have an abstract name.
+    pub fn address(address: UnixAddress) -> Self {
+        Self { to: Ok(address) }
     }
 }
 
@@ -168,14 +176,18 @@ impl Connect for ToUnix {
     type Transport = UnixStream;
 
     fn connect(&mut self, attempt: Attempt<UnixStream>) {
-        let stream = UnixStream::connect(&self.path).map_err(|error| {
-            io::Error::new(error.kind(), format!("can't connect to {}: {error}", self.path.display()))
+        attempt.done(match &self.to {
+            Ok(address) => connected(address),
+            // The error says what is wrong with it.
+            Err(path) => UnixAddress::file(path).and_then(|address| connected(&address)),
         });
-        attempt.done(stream);
     }
 
     fn name(&self) -> String {
-        self.path.to_string_lossy().into_owned()
+        match &self.to {
+            Ok(address) => address.to_string(),
+            Err(path) => path.to_string_lossy().into_owned(),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ mod wire;
 pub use alarm::{Alarm, When};
 pub use blocking::{Blocking, BlockingError};
 pub use command::Command;
-pub use connect::{Attempt, Connect, ToFifo, ToTcp, ToUnix};
+pub use connect::{Attempt, Connect, ToFifo, ToUnix};
 pub use datagram::{
     Packet, Packets, Records, SeqPacket, Udp, UdpBind, UdpPackets, UnixAddress, UnixDatagrams, UnixPackets,
 };

@@ -1,13 +1,15 @@
 //! Connections of packets: whole, in order, to the end.
 
 use crate::bed::{Log, settle, until, until_empty};
+use crate::stage::shown;
 use eventdispatcher::codec::EncodeError;
 use eventdispatcher::{
-    Blocking, BlockingError, Communicator, Handler, PeerCredentials, Records, SendError, SeqPacket,
-    UnixAddress, UnixBind, on_item,
+    Blocking, BlockingError, Communicator, Handler, Pauses, PeerCredentials, Reconnect, Records, SendError,
+    SeqPacket, UnixAddress, UnixBind, on_item,
 };
 use std::io::IoSlice;
 use std::rc::Rc;
+use std::time::Duration;
 
 fn packet(n: usize) -> Vec<u8> {
     vec![n as u8; [1, 10, 1000, 65_536][n % 4]]
@@ -173,6 +175,48 @@ fn nobody_to_connect_to_is_an_error_that_names_the_place() {
     // A listener for streams is none for packets.
     let _stream = UnixBind::new(address.path().unwrap()).bind().unwrap();
     assert!(SeqPacket::connect(&address).is_err());
+}
+
+/// A permanent connection needs nothing but a closure that connects.
+#[test]
+fn a_permanent_connection_of_packets_comes_back_with_what_was_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = UnixAddress::abstract_name(format!("permanent of {}", folder.path().display())).unwrap();
+    let communicator = Communicator::new().unwrap();
+    let log = Log::default();
+    let notes = log.clone();
+    let to = address.clone();
+    let reconnect = Reconnect::new(Pauses::growing(Duration::from_millis(1), Duration::from_millis(5)));
+    let id = communicator.permanent(
+        move || SeqPacket::connect(&to),
+        reconnect,
+        Records::new,
+        on_item::<Records, _>(move |bytes, _| {
+            notes.say(shown(bytes));
+            Ok(())
+        }),
+    );
+    for round in 0..3 {
+        communicator.send(id, format!("first {round}").as_bytes()).unwrap();
+        communicator.send(id, format!("second {round}").as_bytes()).unwrap();
+        let name = address.as_abstract().unwrap();
+        let listener = {
+            let before = communicator.connections();
+            serve(&communicator, UnixBind::abstract_name(name));
+            let now = communicator.connections();
+            now.into_iter()
+                .map(|info| info.key)
+                .find(|key| before.iter().all(|info| info.key != *key))
+                .unwrap()
+        };
+        until(&communicator, || log.len() == 2);
+        assert_eq!(log.take(), [format!("first {round}"), format!("second {round}")]);
+        for info in communicator.connections() {
+            if info.key == listener || info.key != id.key() {
+                communicator.remove(info.key);
+            }
+        }
+    }
 }
 
 /// A handler can be shared as with any other connection.

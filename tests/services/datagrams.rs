@@ -186,7 +186,7 @@ fn only_who_knows_the_secret_is_heard_and_answers_carry_it() {
         udp.send(message);
         // One more shows that the first one is through.
         let code = if secret.is_empty() { String::new() } else { format!("secret_code={secret}") };
-        let answer = udp.ask(&format!("FOO {code}").trim_end().to_owned());
+        let answer = udp.ask(format!("FOO {code}").trim_end());
         let end = if secret.is_empty() { String::new() } else { format!(";{code}") };
         assert_eq!(answer, format!("UNKNOWN command=FOO{end}"));
         assert_eq!(lines(&udp.service).len(), usize::from(taken), "{secret:?} {message}");
