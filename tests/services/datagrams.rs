@@ -6,7 +6,8 @@ use eventdispatcher::connections::messages::{
 };
 use eventdispatcher::dispatcher::{DATAGRAM_MAX_UDP, Message, MessageRef};
 use eventdispatcher::{
-    Communicator, HandlerResult, Id, Packets, SendError, UdpBind, UnixAddress, UnixBind, UnixDatagrams,
+    Blocking, BlockingError, Communicator, HandlerResult, Id, Packets, Records, SendError, SeqPacket,
+    UdpBind, UnixAddress, UnixBind, UnixDatagrams,
 };
 use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
@@ -352,4 +353,36 @@ fn one_service_has_connections_of_many_kinds() {
     udp.send("STOP");
     until(&udp.communicator, || udp.communicator.is_empty());
     assert_eq!(lines(&udp.service), ["NOTE from=udp", "NOTE from=unix"]);
+}
+
+#[test]
+fn a_packet_of_a_connection_is_a_message() {
+    let (communicator, service) = (Communicator::new().unwrap(), service());
+    let name = format!("service of {}", std::process::id());
+    let bound = UnixBind::abstract_name(name).bind_seqpacket().unwrap();
+    let address = bound.address().unwrap();
+    let clients = Rc::clone(&service);
+    communicator
+        .listen(bound, move |client| {
+            client.serve(Records::new(), Rc::clone(&clients))?;
+            Ok(())
+        })
+        .unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut client = Blocking::new(SeqPacket::connect(&address).unwrap(), Records::new()).unwrap();
+        let mut ask = |text: &[u8]| {
+            client.send(text, DEADLINE).unwrap();
+            client.receive(DEADLINE, |bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap()
+        };
+        let first = ask(b"<web:cart FOO");
+        let second = ask(b"ALIVE serial=9");
+        client.send(b"STOP", DEADLINE).unwrap();
+        let end = client.receive(DEADLINE, <[u8]>::len);
+        assert!(matches!(end, Err(BlockingError::Closed)), "{end:?}");
+        (first, second)
+    });
+    communicator.run().unwrap();
+    let (first, second) = thread.join().unwrap();
+    assert_eq!(first, "web:cart/UNKNOWN command=FOO");
+    assert!(second.starts_with("ABSOLUTELY ") && second.ends_with(";serial=9"), "{second}");
 }

@@ -1,12 +1,13 @@
 //! Who a message came from.
 
 use crate::communicator::{Communicator, Cx, Id, Key, SendError};
+use crate::connections::Records;
 use crate::dispatcher::{MessageRef, Messages};
 
 /// Who a message came from, and how it is answered.
 ///
 /// An action gets its messages through any kind of connection, and answers them without knowing which. The context of a
-/// stream of [`Messages`] is a peer; so is a [`Link`], which names a stream while no callback of it runs.
+/// stream of [`Messages`], or of a connection of packets, is a peer; so is a [`Link`], which names a stream while no callback of it runs.
 pub trait Peer {
     /// The loop.
     fn communicator(&self) -> &Communicator;
@@ -38,6 +39,19 @@ impl Peer for Cx<'_, Messages> {
     }
     fn stream(&self) -> Option<Id<Messages>> {
         Some(self.id())
+    }
+}
+
+impl Peer for Cx<'_, Records> {
+    fn communicator(&self) -> &Communicator {
+        self
+    }
+    fn key(&self) -> Key {
+        self.id().key()
+    }
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
+        let bytes = message.to_text().map_err(|error| SendError::Encode(error.into()))?;
+        self.reply(&bytes)
     }
 }
 

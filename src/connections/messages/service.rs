@@ -5,7 +5,8 @@ use super::dispatcher::{Dispatched, Dispatcher};
 use super::hooks::Hooks;
 use super::peer::Peer;
 use crate::communicator::{Closed, Cx, Handler, HandlerResult, Timeout};
-use crate::dispatcher::{Captures, MessageRef, Messages, ParseError};
+use crate::connections::Records;
+use crate::dispatcher::{Captures, MessageRef, Messages, ParseError, read_message};
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
@@ -104,6 +105,39 @@ impl<S: Hooks> Handler<Messages> for Service<S> {
     }
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, Messages>) {
+        self.ended(why, cx);
+    }
+}
+
+/// Each packet of a connection of packets is a message.
+impl<S: Hooks> Handler<Records> for Service<S> {
+    fn connected(&mut self, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.call(cx, |state, call| state.connected(call))
+    }
+
+    fn message(&mut self, bytes: &[u8], cx: &Cx<'_, Records>) -> HandlerResult {
+        match read_message(bytes, &mut None) {
+            Ok(message) => self.dispatch(message, cx),
+            Err(error) => {
+                self.dispatcher.bad_line(&error, cx);
+                Ok(())
+            }
+        }
+    }
+
+    fn drained(&mut self, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.call(cx, |state, call| state.drained(call))
+    }
+
+    fn timeout(&mut self, what: Timeout, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.timed_out(what, cx)
+    }
+
+    fn eof(&mut self, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.call(cx, |state, call| state.eof(call))
+    }
+
+    fn closed(&mut self, why: &Closed, cx: &Cx<'_, Records>) {
         self.ended(why, cx);
     }
 }
