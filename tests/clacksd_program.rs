@@ -388,12 +388,12 @@ fn a_configuration_is_checked() {
     assert!(!here.join("wire.sock").exists(), "it was only to be checked");
 
     // Warnings are no reason not to use it.
-    write(&LEAST.replace("</clacks>", "\n<pingtimout>1</pingtimout>\n<debugfile>f</debugfile></clacks>"));
+    write(&LEAST.replace("</clacks>", "\n<pingtimout>1</pingtimout>\n<journal>1</journal></clacks>"));
     check().check(
         0,
         "clacksd: c.xml: can be used\n",
         "clacksd: c.xml:2:1: warning: <pingtimout> is unknown and has no effect: is <pingtimeout> meant?\n\
-         clacksd: c.xml:3:1: warning: <debugfile> has no effect: this version writes no debug file\n",
+         clacksd: c.xml:3:1: warning: <journal> has no effect without <persistancefile>\n",
     );
 
     // Everything that is wrong, and not the first of it.
