@@ -183,8 +183,8 @@ impl<T> UnixBound<T> {
     /// # Errors
     /// As the system says.
     pub fn address(&self) -> io::Result<UnixAddress> {
-        let address = getsockname(&self.socket)?;
-        Ok(UnixAddress::of_socket(address.try_into()?))
+        let address = UnixAddress::of_socket(getsockname(&self.socket)?);
+        address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     /// The socket file, if it has one.
@@ -195,7 +195,7 @@ impl<T> UnixBound<T> {
     fn accept(&self) -> io::Result<(OwnedFd, String)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (client, peer) = acceptfrom_with(&self.socket, flags)?;
-        let peer = peer.and_then(|peer| peer.try_into().ok()).map(UnixAddress::of_socket);
+        let peer = peer.and_then(UnixAddress::of_socket);
         let peer = peer.filter(|peer| !peer.is_unnamed());
         Ok((client, peer.map(|peer| peer.to_string()).unwrap_or_default()))
     }

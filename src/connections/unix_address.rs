@@ -1,12 +1,18 @@
 //! Where Unix sockets are: in a file, under an abstract name, or nowhere.
 
 use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// What stands before the path in the system's form of an address, and how much room the path has there.
+const FAMILY_SIZE: usize = 2;
+const PATH_SIZE: usize = 108;
+/// The longest path that others can address.
+const PATH_MAX: usize = PATH_SIZE - 1;
 
 /// The address of a Unix socket.
 ///
@@ -18,13 +24,20 @@ impl UnixAddress {
     /// A socket file.
     ///
     /// # Errors
-    /// When the path is empty, has more than 108 bytes, or a NUL in it.
+    /// When the path is empty, has more than 107 bytes, or a NUL in it.
     pub fn file(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        if path.as_os_str().is_empty() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the path of a socket is empty"));
+        Self::of_path(path).map_err(|error| no_name(&path.display(), error))
+    }
+
+    /// As [`file`](Self::file), with an error that does not name the path.
+    pub(super) fn of_path(path: &Path) -> io::Result<Self> {
+        match path.as_os_str().len() {
+            0 => Err(io::Error::new(ErrorKind::InvalidInput, "the path of a socket is empty")),
+            // The system takes one byte more. Then the end is not marked, and others can't address it.
+            1..=PATH_MAX => Ok(Self(SocketAddrUnix::new(path)?)),
+            _ => Err(Errno::NAMETOOLONG.into()),
         }
-        SocketAddrUnix::new(path).map(Self).map_err(|errno| no_name(&path.display(), errno))
     }
 
     /// A name in the abstract namespace, without the NUL in front, exactly as long as it is.
@@ -35,7 +48,7 @@ impl UnixAddress {
         let name = name.as_ref();
         SocketAddrUnix::new_abstract_name(name)
             .map(Self)
-            .map_err(|errno| no_name(&format_args!("@{}", name.escape_ascii()), errno))
+            .map_err(|errno| no_name(&format_args!("@{}", name.escape_ascii()), errno.into()))
     }
 
     /// Nowhere.
@@ -43,8 +56,15 @@ impl UnixAddress {
         Self(SocketAddrUnix::new_unnamed())
     }
 
-    pub(super) fn of_socket(address: SocketAddrUnix) -> Self {
-        Self(address)
+    /// What the system says. A path that has no end, being too long by one byte, can't be sent to: it is as good as none.
+    pub(super) fn of_socket(address: SocketAddrAny) -> Option<Self> {
+        if address.address_family() != AddressFamily::UNIX {
+            return None;
+        }
+        match (address.addr_len() as usize).saturating_sub(FAMILY_SIZE) {
+            1..=PATH_SIZE => Some(Self(address.try_into().ok()?)),
+            _ => Some(Self::unnamed()),
+        }
     }
 
     pub(super) fn of_path_bytes(path: &[u8]) -> Option<Self> {
@@ -76,8 +96,7 @@ impl UnixAddress {
     }
 }
 
-fn no_name(name: &dyn fmt::Display, errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
+fn no_name(name: &dyn fmt::Display, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{name} can't be the address of a socket: {error}"))
 }
 
@@ -138,8 +157,8 @@ mod tests {
     fn names_that_no_socket_can_have_are_refused() {
         assert!(UnixAddress::file("").is_err());
         assert!(UnixAddress::file("a\0b").is_err());
-        assert!(UnixAddress::file("/".repeat(108)).is_ok());
-        let error = UnixAddress::file("/".repeat(109)).unwrap_err();
+        assert!(UnixAddress::file("/".repeat(107)).is_ok());
+        let error = UnixAddress::file("/".repeat(108)).unwrap_err();
         assert!(error.to_string().contains("can't be the address of a socket"), "{error}");
         assert!(UnixAddress::abstract_name([0; 107]).is_ok());
         assert!(UnixAddress::abstract_name([0; 108]).is_err());

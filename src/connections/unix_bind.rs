@@ -203,7 +203,7 @@ impl UnixBind {
 
     /// Whether somebody has a socket on this file.
     fn is_live(&self, path: &Path, kind: SocketType) -> io::Result<bool> {
-        let address = UnixAddress::file(path)?;
+        let address = UnixAddress::of_path(path).map_err(|error| self.cannot("listen on", error))?;
         match connect(new_socket(kind)?, address.as_socket()) {
             Ok(()) => Ok(true),
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
@@ -220,7 +220,7 @@ impl UnixBind {
             let group = self.group.map_or(0o777, |_| !GROUP);
             fchmod(&socket, Mode::from_bits_truncate(self.mode.unwrap_or(0o777) & group & 0o777))?;
         }
-        bind(&socket, UnixAddress::file(path)?.as_socket())?;
+        bind(&socket, UnixAddress::of_path(path)?.as_socket())?;
         self.set_rights(path).inspect_err(|_| {
             let _ = fs::remove_file(path); // the first error says more
         })?;

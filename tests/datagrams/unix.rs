@@ -3,6 +3,7 @@
 use crate::bed::{Log, settle, until, until_empty};
 use crate::stage::{add, echo, notes, plain_unix, unix};
 use eventdispatcher::{Communicator, UnixAddress, UnixBind, UnixDatagrams};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, bind, connect, send, socket};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -74,6 +75,48 @@ fn who_has_no_name_gets_no_answer_and_that_ends_nothing() {
     let (client, _) = add(&communicator, UnixDatagrams::unnamed().unwrap(), notes(&log));
     communicator.send(client, (b"from nobody", &UnixAddress::file(&path).unwrap())).unwrap();
     until(&communicator, || log.has("got from nobody"));
+}
+
+/// The system lets a socket have a path that fills its place wholly, without the byte that marks its end.
+#[test]
+fn a_sender_whose_path_is_too_long_to_be_addressed_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let communicator = Communicator::new().unwrap();
+    let log = Log::default();
+    let path = folder.path().join("server");
+    let (id, _) = add(&communicator, unix(&path), echo(&log));
+    let stream = folder.path().join("stream");
+    let accepted = log.clone();
+    let listener = communicator
+        .listen_unix(&stream, move |client| {
+            accepted.say(format!("accepted {:?}", client.peer()));
+            Ok(())
+        })
+        .unwrap();
+    let long = |name: &str| {
+        let start = format!("{}/{name}", folder.path().display());
+        SocketAddrUnix::new(start.clone() + &"x".repeat(108 - start.len())).unwrap()
+    };
+    for (kind, to, name) in [(SocketType::DGRAM, &path, "a"), (SocketType::STREAM, &stream, "b")] {
+        let client = socket(AddressFamily::UNIX, kind, None).unwrap();
+        bind(&client, &long(name)).unwrap();
+        connect(&client, &SocketAddrUnix::new(to).unwrap()).unwrap();
+        let _ = send(&client, b"x", SendFlags::NOSIGNAL);
+    }
+    until(&communicator, || log.len() == 4);
+    let all = log.all();
+    assert!(log.has("got x") && log.has("accepted \"\""), "{all:?}");
+    assert_eq!(
+        all.iter().filter(|line| line.starts_with("undelivered to (unnamed): ")).count(),
+        1,
+        "{all:?}"
+    );
+    assert!(communicator.is_alive(id) && communicator.is_alive(listener));
+    let error = UnixBind::new("x".repeat(108)).bind_datagrams().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("can't listen on {}: File name too long (os error 36)", "x".repeat(108))
+    );
 }
 
 #[test]

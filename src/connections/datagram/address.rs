@@ -133,8 +133,7 @@ impl Packaged for UnixAddress {
     }
 
     fn sender(address: Option<SocketAddrAny>) -> Option<Self> {
-        let Some(address) = address else { return Some(Self::unnamed()) };
-        address.try_into().ok().map(Self::of_socket)
+        address.map_or_else(|| Some(Self::unnamed()), Self::of_socket)
     }
 
     /// The system's own limit depends on how it is set.

@@ -90,7 +90,7 @@ mod tests {
         }
         check(&UnixAddress::unnamed());
         check(&UnixAddress::file("/run/a.sock").unwrap());
-        check(&UnixAddress::file("/".to_owned() + &"x".repeat(107)).unwrap());
+        check(&UnixAddress::file("/".to_owned() + &"x".repeat(106)).unwrap());
         check(&UnixAddress::abstract_name(b"a\0b\xff").unwrap());
         check(&UnixAddress::abstract_name([0; 107]).unwrap());
         check(&super::super::Connected);
