@@ -22,7 +22,7 @@ fn clacksd() -> Clacksd {
     // Nothing in a script takes so long.
     let configuration = include_str!("../data/clacks-wire.xml")
         .replace("<pingtimeout>8<", "<pingtimeout>600<")
-        .replace("<authtimeout>3<", "<authtimeout>600<")
+        .replace("<authtimeout>3<", "<failedloginpause>0</failedloginpause><authtimeout>600<")
         .replace("<deletedcachetime>6<", "<deletedcachetime>600<");
     let mut server = Clacksd::start(program, &configuration);
     // CIDs are listed as text, and count: up to 999 they are of one length from now on.

@@ -66,6 +66,8 @@ pub struct Configuration {
     pub interclacks_ping_timeout: Duration,
     /// A client that has not logged in after so long is closed. Default: 15 s.
     pub auth_timeout: Duration,
+    /// The longest pause before a login from where others have failed is looked at; none with 0. Default: 4 s.
+    pub failed_login_pause: Duration,
     /// The pause before a lost master is tried again. Default: 30 s.
     pub interclacks_reconnect_timeout: Duration,
     /// A client that takes nothing of its waiting output for so long is closed. Default: 60 s.
@@ -159,6 +161,7 @@ impl Configuration {
             ping_timeout: Duration::from_secs(180),
             interclacks_ping_timeout: Duration::from_secs(60),
             auth_timeout: Duration::from_secs(15),
+            failed_login_pause: Duration::from_secs(4),
             interclacks_reconnect_timeout: Duration::from_secs(30),
             stalled_write_timeout: Duration::from_secs(60),
             interclacks_stalled_write_timeout: Duration::from_secs(120),

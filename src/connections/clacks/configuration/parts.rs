@@ -14,6 +14,7 @@ impl Configuration {
             ping_timeout: self.ping_timeout,
             interclacks_ping_timeout: self.interclacks_ping_timeout,
             auth_timeout: self.auth_timeout,
+            failed_login_pause_max: self.failed_login_pause,
             stalled_write_timeout: self.stalled_write_timeout,
             interclacks_stalled_write_timeout: self.interclacks_stalled_write_timeout,
             deleted_cache_time: self.deleted_cache_time,

@@ -165,6 +165,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     seconds("pingtimeout", "180", Least::Centisecond, |c| &mut c.ping_timeout),
     seconds("interclackspingtimeout", "60", Least::Centisecond, |c| &mut c.interclacks_ping_timeout),
     seconds("authtimeout", "15", Least::Centisecond, |c| &mut c.auth_timeout),
+    seconds("failedloginpause", "4", Least::Zero, |c| &mut c.failed_login_pause),
     seconds("interclacksreconnecttimeout", "30", Least::Zero, |c| &mut c.interclacks_reconnect_timeout),
     seconds("stalledwritetimeout", "60", Least::Centisecond, |c| &mut c.stalled_write_timeout),
     seconds("interclacksstalledwritetimeout", "120", Least::Centisecond, |c| {
