@@ -112,7 +112,11 @@ pub(crate) struct Settings {
 }
 
 /// `driver` is away while it runs. `gone`: removed while it ran, so that its key is stale already.
+///
+/// The fields stand in the order in which they are needed: what every call looks at is in the first cache lines. With ten
+/// thousand connections the others are not touched by one that is called. Times are nanoseconds of the loop's clock.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Slot<D> {
     pub(crate) generation: u32,
     pub(crate) priority: u8,
@@ -139,26 +143,49 @@ pub(crate) struct Slot<D> {
     /// … and that has been done.
     pub(crate) finished: bool,
     pub(crate) ready: Ready,
-    pub(crate) driver: Option<D>,
-    pub(crate) out: OutQueue,
-    /// It reconnects by itself.
-    pub(crate) permanent: Option<Box<Permanent>>,
-    /// Comes before anything else is read or written.
-    pub(crate) upgrade: Option<Box<Upgrade>>,
     /// Carries bytes that can be piped.
     pub(crate) is_stream: bool,
-    /// Where its input goes, undecoded, and whose input it gets.
-    pub(crate) pipe_to: Option<Key>,
-    pub(crate) pipe_from: Option<Key>,
     /// It is not read for now: where its input goes has much queued.
     pub(crate) pipe_full: bool,
     /// The end of its input was passed on.
     pub(crate) pipe_done: bool,
-    /// What the transport tells of itself.
-    pub(crate) about: Option<Rc<dyn Any>>,
+    /// It is over, and that is not handed over yet.
+    pub(crate) overdue: bool,
+    pub(crate) driver: Option<D>,
     pub(crate) settings: Rc<Settings>,
+    /// Comes before anything else is read or written.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
+    /// It reconnects by itself.
+    pub(crate) permanent: Option<Box<Permanent>>,
+
+    // What reading touches.
     /// Those of `timers` that are over and not handed over yet, in order.
     pub(crate) due: Vec<Handle>,
+    pub(crate) last_read: u64,
+    /// When anything was read last; unlike `last_read`, never moved by a timeout.
+    pub(crate) heard: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) items_in: u64,
+    /// Input that makes no item yet, or waits.
+    pub(crate) unread: usize,
+
+    // What writing touches.
+    pub(crate) idle_since: u64,
+    pub(crate) last_write: u64,
+    /// When anything was written last, in the same way.
+    pub(crate) told: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) stalled_since: u64,
+    /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
+    pub(crate) guard: Option<(Handle, u64)>,
+    pub(crate) out: OutQueue,
+
+    // The rest.
+    /// Where its input goes, undecoded, and whose input it gets.
+    pub(crate) pipe_to: Option<Key>,
+    pub(crate) pipe_from: Option<Key>,
+    /// What the transport tells of itself.
+    pub(crate) about: Option<Rc<dyn Any>>,
     /// What was written, and accepted, lately.
     pub(crate) output_rate: Bucket,
     pub(crate) accept_rate: Bucket,
@@ -166,35 +193,15 @@ pub(crate) struct Slot<D> {
     pub(crate) end: Option<Closed>,
     /// Writing failed; what can still be read is delivered first.
     pub(crate) write_error: Option<io::Error>,
-
-    // Times are nanoseconds of the loop's clock.
     pub(crate) deadline: Option<u64>,
-    /// It is over, and that is not handed over yet.
-    pub(crate) overdue: bool,
     /// Since when it is being established.
     pub(crate) added: u64,
-    pub(crate) last_read: u64,
-    pub(crate) last_write: u64,
-    pub(crate) idle_since: u64,
-    pub(crate) stalled_since: u64,
-    /// When anything was read last; unlike `last_read`, never moved by a timeout.
-    pub(crate) heard: u64,
-    /// When anything was written last, in the same way.
-    pub(crate) told: u64,
     pub(crate) linger_until: u64,
     /// When what the transport holds back is tried again.
     pub(crate) flush_at: Option<u64>,
-    /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
-    pub(crate) guard: Option<(Handle, u64)>,
     pub(crate) timers: Vec<Handle>,
-
     pub(crate) kind: &'static str,
     pub(crate) name: Option<Rc<str>>,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) items_in: u64,
-    /// Input that makes no item yet, or waits.
-    pub(crate) unread: usize,
     /// The listener that accepted it, and how many a listener has accepted that are still there.
     pub(crate) parent: Option<Key>,
     pub(crate) children: usize,
