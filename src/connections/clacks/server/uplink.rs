@@ -8,11 +8,13 @@ use crate::connections::clacks::state::Peer;
 use crate::connections::tls::TlsClient;
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
+#[cfg(feature = "tls")]
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use std::{fmt, io};
 
 /// Where the master of a server is, and how often it is tried.
 ///
