@@ -88,6 +88,8 @@ pub(crate) struct Begun<D> {
     pub(crate) ready: Ready,
     pub(crate) due: Vec<Handle>,
     pub(crate) phase: Phase,
+    /// A layer is to be put around it.
+    pub(crate) upgrade: bool,
     pub(crate) wants_write: bool,
     /// Everything was written and this side's direction was ended.
     pub(crate) finished: bool,

@@ -1,6 +1,6 @@
 //! The communicator: a handle to the loop of this thread.
 
-use super::core::{Core, Queued};
+use super::core::{Core, Queued, Who};
 use super::driver::Driver;
 use super::error::{Closed, SendError};
 use super::hooks::Hooks;
@@ -57,6 +57,9 @@ pub(super) struct Shared {
     scratch: Cell<Vec<u8>>,
     /// For reading.
     chunk: Cell<Vec<u8>>,
+    /// For those who are called, and written for, in a turn.
+    pub(super) turn: Cell<Vec<(u8, Who)>>,
+    pub(super) dirty: Cell<Vec<Key>>,
     pub(super) inbox: OnceCell<Inbox>,
     pub(super) wall: RefCell<Option<WallClock>>,
     /// A turn runs.
@@ -120,6 +123,8 @@ impl Communicator {
             start: Instant::now(),
             scratch: Cell::default(),
             chunk: Cell::default(),
+            turn: Cell::default(),
+            dirty: Cell::default(),
             inbox: OnceCell::new(),
             wall: RefCell::default(),
             turning: Cell::new(false),
@@ -648,8 +653,7 @@ impl Communicator {
         if ready {
             return Some(Duration::ZERO);
         }
-        let now = self.clock();
-        deadline.map(|at| Duration::from_nanos(at.saturating_sub(now)))
+        deadline.map(|at| Duration::from_nanos(at.saturating_sub(self.clock())))
     }
 }
 

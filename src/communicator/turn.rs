@@ -80,7 +80,7 @@ impl Communicator {
     fn turn_once(&self, most: Option<Duration>) -> io::Result<()> {
         self.wait(most)?;
         self.take_posts();
-        let mut turn = Vec::new();
+        let mut turn = self.0.turn.take();
         self.core(|core| core.take_ready(&mut turn));
         for (_, who) in turn.drain(..) {
             match who {
@@ -88,6 +88,7 @@ impl Communicator {
                 Who::Timer(id) => self.fire(id),
             }
         }
+        self.0.turn.set(turn);
         self.call_hooks();
         self.write_all();
         // Another loop may wait for the descriptor before it calls the next turn.
@@ -159,28 +160,40 @@ impl Communicator {
 
     /// Calls one connection.
     pub(super) fn dispatch(&self, key: Key) {
-        let Some(Begun { mut driver, ready, due, phase, wants_write, finished, settings, attempt }) =
-            self.core(|core| core.begin(key))
-        else {
-            return;
-        };
+        let Some(begun) = self.core(|core| core.begin(key)) else { return };
+        let Begun { mut driver, ready, due, phase, upgrade, wants_write, finished, settings, attempt } =
+            begun;
         let turn = Turn { communicator: self, key, ready, due: &due, settings, attempt };
         self.0.calling.set(true);
         let mut over = false;
         match phase {
             Phase::Waiting if ready.has(Ready::LOST) => {}
-            Phase::Waiting | Phase::Connecting | Phase::Open => match catch(|| self.call(&mut driver, &turn))
-            {
-                Ok(Outcome::Wait) => {}
-                Ok(Outcome::Again) => self.core(|core| core.make_ready(key, Ready::INPUT)),
-                Ok(Outcome::End(why)) => {
-                    self.end(key, why);
+            Phase::Waiting | Phase::Connecting | Phase::Open => {
+                let called = catch(|| {
+                    let outcome = self.call(&mut driver, &turn, upgrade);
+                    (outcome, driver.wants_write())
+                });
+                match called {
+                    Ok((Outcome::Wait, wants_write)) if due.is_empty() => {
+                        match self.core(|core| core.end_as_usual(key, driver, wants_write)) {
+                            Some(back) => driver = back,
+                            None => {
+                                self.0.calling.set(false);
+                                return self.bury();
+                            }
+                        }
+                    }
+                    Ok((Outcome::Wait, _)) => {}
+                    Ok((Outcome::Again, _)) => self.core(|core| core.make_ready(key, Ready::INPUT)),
+                    Ok((Outcome::End(why), _)) => {
+                        self.end(key, why);
+                    }
+                    Err(panic) => {
+                        self.report(key, "its code panicked, which ends it", &panic);
+                        over = true;
+                    }
                 }
-                Err(panic) => {
-                    self.report(key, "its code panicked, which ends it", &panic);
-                    over = true;
-                }
-            },
+            }
             Phase::Ending => {}
             Phase::Lingering => {
                 match catch(|| driver.linger(finished)) {
@@ -261,8 +274,9 @@ impl Communicator {
         false
     }
 
-    fn call(&self, driver: &mut Box<dyn Driver>, turn: &Turn<'_>) -> Outcome {
-        if let Some(upgrade) = self.core(|core| core.take_upgrade(turn.key))
+    fn call(&self, driver: &mut Box<dyn Driver>, turn: &Turn<'_>, upgrade: bool) -> Outcome {
+        if upgrade
+            && let Some(upgrade) = self.core(|core| core.take_upgrade(turn.key))
             && let Err(why) = driver.upgrade(upgrade)
         {
             self.core(|core| core.discard_output(turn.key)); // it was meant for the layer
@@ -319,11 +333,12 @@ impl Communicator {
 
     /// Writes for everybody who has something queued, once.
     fn write_all(&self) {
-        let mut dirty = Vec::new();
+        let mut dirty = self.0.dirty.take();
         self.core(|core| core.take_dirty(&mut dirty));
-        for key in dirty {
+        for key in dirty.drain(..) {
             self.write(key);
         }
+        self.0.dirty.set(dirty);
     }
 
     /// Writes what one connection has queued, as far as the other side takes it.
@@ -436,7 +451,9 @@ impl Communicator {
     /// Runs the destructors that wait, unless a callback runs: they are somebody's code too.
     pub(super) fn bury(&self) {
         let waste = self.core(|core| std::mem::take(&mut core.waste));
-        self.0.graveyard.borrow_mut().extend(waste.into_iter().map(Corpse::Other));
+        if !waste.is_empty() {
+            self.0.graveyard.borrow_mut().extend(waste.into_iter().map(Corpse::Other));
+        }
         if self.0.graveyard.borrow().is_empty() || self.0.calling.replace(true) {
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::{Begun, Core, Who};
 use crate::communicator::key::Key;
-use crate::communicator::slot::{Phase, Ready};
+use crate::communicator::slot::{Phase, Ready, Slot};
 use crate::communicator::timers::Handle;
 use std::mem::take;
 
@@ -78,6 +78,7 @@ impl<D, F> Core<D, F> {
             ready: told,
             due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
             phase: slot.phase,
+            upgrade: slot.upgrade.is_some(),
             wants_write: slot.wants_write,
             finished: slot.finished,
             settings: slot.settings.clone(),
@@ -94,6 +95,21 @@ impl<D, F> Core<D, F> {
             self.guard(key); // they run again
         }
         Some(begun)
+    }
+
+    /// As [`end`](Self::end), after a call that left nothing to be told, and nothing to ask the poll for. Else the driver comes back.
+    #[must_use]
+    pub(crate) fn end_as_usual(&mut self, key: Key, driver: D, wants_write: bool) -> Option<D> {
+        let usual = |slot: &&mut Slot<D>| {
+            matches!(slot.phase, Phase::Open | Phase::Connecting)
+                && !slot.gone
+                && slot.permanent.is_none()
+                && slot.wants_write == (slot.blocked || wants_write)
+        };
+        let Some(slot) = self.slots.get_mut(key.slot as usize).filter(usual) else { return Some(driver) };
+        slot.driver = Some(driver);
+        self.running = None;
+        None
     }
 
     /// Puts a connection back after its call. Gives it back if it was removed meanwhile.
