@@ -18,7 +18,7 @@ use std::rc::Rc;
 const CASES: [(usize, usize, usize); 5] =
     [(100, 10_000, 1_000), (1, 10_000, 20_000), (10_000, 10_000, 10), (100, 100, 1_000), (1, 100, 20_000)];
 
-pub(crate) fn run(rounds: usize) {
+pub(crate) fn run(rounds: usize, only: &str) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("the soft limit may be as high as the hard one");
@@ -33,7 +33,9 @@ pub(crate) fn run(rounds: usize) {
                 ("calloop", calloop),
                 ("tokio, current thread", tokio),
             ] {
-                table.add(row, &column, cost(active, of, times) - nothing);
+                if row.starts_with(only) {
+                    table.add(row, &column, cost(active, of, times) - nothing);
+                }
             }
             table.add("(write and read)", &column, nothing);
         }

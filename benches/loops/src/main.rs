@@ -1,6 +1,6 @@
 //! What a loop costs: per ready descriptor, and per timer. This library beside bare mio, calloop and tokio.
 //!
-//! Usage: `loops [dispatch|timers] [ROUNDS]`. Prints the median of interleaved rounds, in nanoseconds of the thread's own CPU
+//! Usage: `loops [dispatch|timers] [ROUNDS] [ROW]`, where only rows that begin with ROW are measured. Prints the median of interleaved rounds, in nanoseconds of the thread's own CPU
 //! time per operation, so that other processes disturb little.
 
 mod dispatch;
@@ -17,20 +17,21 @@ fn main() -> ExitCode {
         Ok(rounds @ 1..) => rounds,
         _ => return usage(),
     };
+    let only = arguments.next().unwrap_or_default();
     if !matches!(&*what, "all" | "dispatch" | "timers") || arguments.next().is_some() {
         return usage();
     }
     if what != "timers" {
-        dispatch::run(rounds);
+        dispatch::run(rounds, &only);
     }
     if what != "dispatch" {
-        timers::run(rounds);
+        timers::run(rounds, &only);
     }
     ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: loops [dispatch|timers] [ROUNDS]");
+    eprintln!("usage: loops [dispatch|timers] [ROUNDS] [ROW]");
     ExitCode::from(2)
 }
 

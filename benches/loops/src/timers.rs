@@ -13,7 +13,7 @@ const MINUTE: u64 = 60_000_000;
 /// calloop looks at all timers whenever one is set or cancelled.
 const CALLOOP_MOST: usize = 10_000;
 
-pub(crate) fn run(rounds: usize) {
+pub(crate) fn run(rounds: usize, only: &str) {
     for count in [10_000, 100_000, 1_000_000] {
         let mut random = Random(11);
         let times: Vec<_> =
@@ -24,9 +24,13 @@ pub(crate) fn run(rounds: usize) {
         }
         let mut table = Table::default();
         for _ in 0..rounds {
-            ours(&mut table, &times, &order);
-            tokio(&mut table, &times, &order);
-            if count <= CALLOOP_MOST {
+            if "eventdispatcher".starts_with(only) {
+                ours(&mut table, &times, &order);
+            }
+            if "tokio".starts_with(only) {
+                tokio(&mut table, &times, &order);
+            }
+            if "calloop".starts_with(only) && count <= CALLOOP_MOST {
                 calloop(&mut table, &times, &order);
             }
         }
