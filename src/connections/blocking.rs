@@ -212,10 +212,10 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
     ///
     /// let (ours, theirs) = eventdispatcher::unix_pair()?;
     /// let soon = Duration::from_secs(5);
+    /// let mut reader = Blocking::new(theirs, Lines::new())?;
     /// let reader = std::thread::spawn(move || {
-    ///     let mut reader = Blocking::new(theirs, Lines::new())?;
     ///     reader.send("a greeting that nobody waits for", soon)?;
-    ///     Ok::<_, eventdispatcher::BlockingError>(reader.receive(soon, str::to_owned)?)
+    ///     reader.receive(soon, str::to_owned)
     /// });
     /// let mut writer = Blocking::new(ours, Lines::new())?;
     /// writer.queue("last words")?;
