@@ -212,8 +212,8 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
     ///
     /// let (ours, theirs) = eventdispatcher::unix_pair()?;
     /// let soon = Duration::from_secs(5);
-    /// let mut reader = Blocking::new(theirs, Lines::new())?;
     /// let reader = std::thread::spawn(move || {
+    ///     let mut reader = Blocking::new(theirs, Lines::new()).unwrap();
     ///     reader.send("a greeting that nobody waits for", soon)?;
     ///     reader.receive(soon, str::to_owned)
     /// });
