@@ -92,3 +92,27 @@ struct ReadMe;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/messages.md")]
 struct MessagesPage;
+
+/// And those of the guide.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/1-first-connection.md")]
+    struct FirstConnection;
+    #[doc = include_str!("../docs/guide/2-codecs.md")]
+    struct Codecs;
+    #[doc = include_str!("../docs/guide/3-time.md")]
+    struct Time;
+    #[doc = include_str!("../docs/guide/4-limits.md")]
+    struct Limits;
+    #[doc = include_str!("../docs/guide/5-kinds.md")]
+    struct Kinds;
+    #[doc = include_str!("../docs/guide/6-permanent.md")]
+    struct Permanent;
+    #[doc = include_str!("../docs/guide/7-messages.md")]
+    struct Messages;
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/guide/8-tls-message-server.md")]
+    struct TlsMessageServer;
+    #[doc = include_str!("../docs/guide/9-testing.md")]
+    struct Testing;
+}

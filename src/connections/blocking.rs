@@ -354,6 +354,13 @@ impl Error for BlockingError {
     }
 }
 
+/// So that one `?` serves for making a [`Blocking`] and for using it.
+impl From<io::Error> for BlockingError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
