@@ -49,6 +49,8 @@ pub(crate) struct State {
     /// The call that panics.
     pub(crate) panics_in: Option<&'static str>,
     pub(crate) reads: usize,
+    /// The next read, and the next write, fail with this once.
+    pub(crate) hiccups: [Option<ErrorKind>; 2],
 }
 
 /// A transport and its other end, which takes as much as comes.
@@ -119,6 +121,9 @@ impl Read for Wire {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.enter("read");
         state.reads += 1;
+        if let Some(hiccup) = state.hiccups[0].take() {
+            return Err(hiccup.into());
+        }
         if state.endless {
             into.fill(b'x');
             return Ok(into.len());
@@ -138,6 +143,9 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.enter("write");
+        if let Some(hiccup) = state.hiccups[1].take() {
+            return Err(hiccup.into());
+        }
         if let Some(error) = state.write_error {
             return Err(error.into());
         }

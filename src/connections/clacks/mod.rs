@@ -14,6 +14,8 @@ pub mod persistence;
 mod protocol;
 mod server;
 mod server_line;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod store;
 

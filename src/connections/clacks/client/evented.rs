@@ -168,7 +168,7 @@ impl Client {
     }
 
     /// Logs in over any transport, which may still be connecting. `name` is for logs and listings.
-    pub(super) fn start(
+    pub(in super::super) fn start(
         communicator: &Communicator,
         transport: impl Transport,
         name: &str,

@@ -1,6 +1,6 @@
 //! Where a server listens.
 
-use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Session};
+use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
 use crate::communicator::{Communicator, HandlerResult, Key, Limits, Timeouts};
 use crate::connections::clacks::line::ClacksLines;
 use crate::connections::clacks::state::Peer;
@@ -98,6 +98,13 @@ impl Server {
     }
 
     fn serve<T: Transport>(&self, client: Incoming<'_, T>, peer: Peer) -> HandlerResult {
+        let (lines, session) = self.session(peer);
+        client.serve(lines, session)?;
+        Ok(())
+    }
+
+    /// What a client's connection is made of, beside what its bytes travel over.
+    fn session(&self, peer: Peer) -> (ClacksLines, Session) {
         let max_line = self.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
         let lines = ClacksLines::new().limited_by(limit.clone());
@@ -110,8 +117,22 @@ impl Server {
             is_paused: false,
             master: None,
         };
-        client.serve(lines, session)?;
-        Ok(())
+        (lines, session)
+    }
+
+    /// Serves a client that came over something else than a listener.
+    #[cfg(test)]
+    pub(in super::super) fn serve_over(
+        &self,
+        communicator: &Communicator,
+        transport: impl Transport,
+    ) -> io::Result<crate::communicator::Id<ClacksLines>> {
+        let (lines, session) = self.session(Peer::Unix);
+        let id = communicator.stream(transport, lines, session)?;
+        let (limits, timeouts) = self.0.borrow().connection_limits();
+        communicator.set_limits(id, limits);
+        communicator.set_timeouts(id, timeouts);
+        Ok(id)
     }
 
     fn configure(&self, communicator: &Communicator, listener: Key, name: &str) {
@@ -123,21 +144,28 @@ impl Server {
     /// Sets, once for all clients of a listener from now on, what their connections may hold.
     pub(super) fn set_limits(&self, communicator: &Communicator, listener: Key) {
         let service = self.0.borrow();
-        let (limits, list_waits) = (&service.limits, service.side.list_waits);
-        communicator.set_limits(
-            listener,
-            Limits {
-                input: limits.max_line.saturating_add(64 << 10),
-                output: limits.max_out_buffer,
-                high_water: list_waits,
-                // Lower: who waits at the one must have room at the other.
-                low_water: LIST_GOES_ON.min(list_waits / 2),
-            },
-        );
-        // The protocol has rules of its own for idle and stalled clients.
-        let connect = Some(service.state.settings().auth_timeout);
-        communicator.set_timeouts(listener, Timeouts { connect, ..Timeouts::default() });
+        let (limits, timeouts) = service.connection_limits();
+        communicator.set_limits(listener, limits);
+        communicator.set_timeouts(listener, timeouts);
         // Those in a handshake are no clients yet, so that the server's own limit does not see them.
-        communicator.set_most_clients(listener, limits.max_clients.saturating_add(HANDSHAKES));
+        let most = service.limits.max_clients.saturating_add(HANDSHAKES);
+        communicator.set_most_clients(listener, most);
+    }
+}
+
+impl Service {
+    /// What the connection of a client, or to a master, may hold, and how long it may take to be established.
+    pub(super) fn connection_limits(&self) -> (Limits, Timeouts) {
+        let list_waits = self.side.list_waits;
+        let limits = Limits {
+            input: self.limits.max_line.saturating_add(64 << 10),
+            output: self.limits.max_out_buffer,
+            high_water: list_waits,
+            // Lower: who waits at the one must have room at the other.
+            low_water: LIST_GOES_ON.min(list_waits / 2),
+        };
+        // The protocol has rules of its own for idle and stalled clients.
+        let connect = Some(self.state.settings().auth_timeout);
+        (limits, Timeouts { connect, ..Timeouts::default() })
     }
 }

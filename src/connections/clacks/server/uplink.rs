@@ -1,7 +1,7 @@
 //! The connection of a slave to its master: made, and made again when it is lost.
 
-use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Session};
-use crate::communicator::{Closed, Communicator, Cx, Limits, Timeouts, TimerId};
+use super::{MAX_LINE_BEFORE_LOGIN, Server, Session};
+use crate::communicator::{Closed, Communicator, Cx, TimerId};
 use crate::connections::clacks::line::ClacksLines;
 use crate::connections::clacks::state::Peer;
 #[cfg(feature = "tls")]
@@ -173,17 +173,9 @@ impl Master {
     }
 
     fn configure(&self, communicator: &Communicator, id: crate::communicator::Id<ClacksLines>) {
-        let service = self.server.0.borrow();
-        let (limits, list_waits) = (&service.limits, service.side.list_waits);
-        let limits = Limits {
-            input: limits.max_line.saturating_add(64 << 10),
-            output: limits.max_out_buffer,
-            high_water: list_waits,
-            low_water: LIST_GOES_ON.min(list_waits / 2),
-        };
+        let (limits, timeouts) = self.server.0.borrow().connection_limits();
         communicator.set_limits(id, limits);
-        let connect = Some(service.state.settings().auth_timeout);
-        communicator.set_timeouts(id, Timeouts { connect, ..Timeouts::default() });
+        communicator.set_timeouts(id, timeouts);
         communicator.set_name(id, &format!("master {}", self.uplink));
     }
 
