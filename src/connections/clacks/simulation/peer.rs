@@ -195,6 +195,7 @@ impl Peer {
     }
 
     /// Does anything.
+    #[expect(clippy::collapsible_match, reason = "what is done to the world is no condition of an arm")]
     pub(super) fn act(self: &Rc<Self>) {
         let (what, which) = self.random(|random| (random.below(100), random.below(TOPICS)));
         let Some(client) = self.client.get() else { return };
