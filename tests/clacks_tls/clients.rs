@@ -3,13 +3,15 @@
 use crate::certificates::{Authority, Identity};
 use crate::program;
 use crate::support::DEADLINE;
-use crate::world::World;
-use eventdispatcher::Communicator;
+use crate::support::daemon::Program;
+use crate::world::{World, clacksd, write_configuration};
 use eventdispatcher::connections::clacks::client::{Client, ClientError, Event};
+use eventdispatcher::{Communicator, Pauses, Reconnect};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use std::cell::RefCell;
 use std::fs;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 #[test]
 fn all_kinds_of_clients_work_over_tls() {
@@ -47,6 +49,48 @@ fn all_kinds_of_clients_work_over_tls() {
     assert_eq!(program::run(command.env("CLACKS_CA", ca), b"").success(), "value\n");
     let raw = program::run(&mut world.clacks(&["--ca", ca, "raw"]), b"RETRIEVE key\n");
     assert!(raw.success().contains("RETRIEVED key=value\n"), "{raw:?}");
+}
+
+#[test]
+fn a_lasting_client_comes_back_to_a_server_that_is_restarted() {
+    let world = World::new("");
+    // By its name, which is resolved at each attempt.
+    write_configuration(world.folder.path(), "", &["127.0.0.1"], world.address().port());
+    let options = world.options();
+    let World { folder, mut server, .. } = world;
+    let communicator = Communicator::new().unwrap();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let see = seen.clone();
+    let client = options
+        .connect_lasting(
+            &communicator,
+            Reconnect::new(Pauses::every(Duration::from_millis(5))),
+            move |event: &Event, _: &Client| {
+                see.borrow_mut().push(event.clone());
+                Ok(())
+            },
+        )
+        .unwrap();
+    client.listen(b"news").unwrap();
+    let until = |wanted: &dyn Fn(&Event) -> bool| {
+        let end = Instant::now() + DEADLINE;
+        while !seen.borrow().iter().any(wanted) {
+            assert!(Instant::now() < end, "it did not come: {seen:?}, {:#?}", communicator.connections());
+            communicator.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+        seen.borrow_mut().clear();
+    };
+    until(&|event| matches!(event, Event::Connected { .. }));
+    for round in ["1", "2"] {
+        server.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(server.ended().status.code(), Some(0));
+        server = Program::start(&mut clacksd(folder.path()));
+        until(&|event| matches!(event, Event::Reconnected { listening: 1, .. }));
+        let mut other = options.connect_blocking().unwrap();
+        other.set(b"news", round.as_bytes()).unwrap();
+        until(&|event| matches!(event, Event::Set { value, .. } if value == round.as_bytes()));
+    }
+    client.close();
 }
 
 #[test]
@@ -134,5 +178,5 @@ fn what_can_not_be_trusted_is_named() {
     let mut command = world.clacks(&["flush"]);
     let done = program::run(command.env("CLACKS_HOST", "name.invalid:1"), b"");
     assert_eq!(done.code(), Some(3), "{done:?}");
-    assert!(done.stderr.starts_with("clacks: can't resolve name.invalid: "), "{done:?}");
+    assert!(done.stderr.starts_with("clacks: name.invalid:1: "), "{done:?}");
 }

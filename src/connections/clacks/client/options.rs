@@ -177,11 +177,10 @@ impl ClientOptions {
         self
     }
 
-    /// The way to the server. The name of a host is resolved, which takes as long as the system wants: a loop that must not wait
-    /// is given an address.
+    /// The way to the server.
     ///
     /// # Errors
-    /// When none is said and there is no private folder, when the name can't be resolved, or trusted certificates can't be read.
+    /// When none is said and there is no private folder, when what is said is no host, or trusted certificates can't be read.
     pub fn route(&self) -> Result<Route, ClientError> {
         match &self.place {
             Some(Place::Socket(path)) => Ok(Route::socket(path.clone())),
@@ -189,7 +188,7 @@ impl ClientOptions {
             Some(Place::Host(host)) => {
                 let host = HostPort::parse(host)?;
                 let tls = self.tls.clone().build().map_err(|error| ClientError::Tls(error.to_string()))?;
-                Route::tls(host, tls, self.timeout)
+                Ok(Route::tls(host, tls, self.timeout))
             }
             None => {
                 private_folder().map(|folder| Route::socket(folder.socket())).map_err(ClientError::NoServer)

@@ -2,13 +2,13 @@
 
 use super::error::ClientError;
 #[cfg(feature = "tls")]
+use crate::connections::TcpConnect;
+#[cfg(feature = "tls")]
 use crate::connections::tls::{Tls, TlsClient};
 use crate::connections::{Attempt, Connect, Transport};
 use mio::net::UnixStream;
 use std::fmt;
 use std::io;
-#[cfg(feature = "tls")]
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 #[cfg(feature = "tls")]
 use std::time::Duration;
@@ -18,7 +18,11 @@ use std::time::Duration;
 pub(super) const DEFAULT_PORT: u16 = 49888;
 
 /// The way to a server, for as many connections as are wanted: a socket file, or a host with what is known of its
-/// certificate. [`ClientOptions::route`](super::ClientOptions::route) makes it.
+/// certificate. [`ClientOptions::route`](super::ClientOptions::route) makes it. As a connector it is for a client that
+/// [lasts](super::Client::lasting).
+///
+/// The name of a host is resolved at each connection, beside the loop, and its addresses are tried as a
+/// [`TcpConnect`](crate::TcpConnect) does it.
 #[derive(Debug, Clone)]
 pub struct Route(Way);
 
@@ -28,9 +32,8 @@ enum Way {
     #[cfg(feature = "tls")]
     Tls {
         host: HostPort,
-        addresses: Vec<SocketAddr>,
+        to: TcpConnect,
         tls: TlsClient,
-        timeout: Duration,
     },
 }
 
@@ -39,91 +42,43 @@ impl Route {
         Self(Way::Socket(path))
     }
 
-    /// Resolves the name, which takes as long as the system wants.
     #[cfg(feature = "tls")]
-    pub(super) fn tls(host: HostPort, tls: TlsClient, timeout: Duration) -> Result<Self, ClientError> {
-        let failed = |error: io::Error| {
-            let text = format!("can't resolve {}: {error}", host.name);
-            ClientError::Connect(io::Error::new(error.kind(), text))
-        };
-        let addresses: Vec<_> = (host.name.as_str(), host.port).to_socket_addrs().map_err(failed)?.collect();
-        if addresses.is_empty() {
-            return Err(failed(io::Error::other("it has no address")));
-        }
-        Ok(Self(Way::Tls { host, addresses, tls, timeout }))
+    pub(super) fn tls(host: HostPort, tls: TlsClient, timeout: Duration) -> Self {
+        let to = TcpConnect::to(&host.name, host.port).deadline(timeout);
+        Self(Way::Tls { host, to, tls })
     }
 
-    /// Begins to connect. If a name has several addresses, they are tried in turn, which waits for each: as long as a request
-    /// may take at most.
+    /// Begins to connect, and waits for nothing: what comes of a name and its addresses is seen when the transport is
+    /// asked whether it is established.
     ///
     /// # Errors
     /// When there is nobody; the error names where.
     pub fn connect(&self) -> Result<Box<dyn Transport>, ClientError> {
-        let failed = |error: io::Error| {
-            ClientError::Connect(io::Error::new(error.kind(), format!("can't connect to {self}: {error}")))
-        };
-        match &self.0 {
-            Way::Socket(path) => Ok(Box::new(UnixStream::connect(path).map_err(failed)?)),
+        self.begin().map_err(ClientError::Connect)
+    }
+
+    fn begin(&self) -> io::Result<Box<dyn Transport>> {
+        let made: io::Result<Box<dyn Transport>> = match &self.0 {
+            Way::Socket(path) => UnixStream::connect(path).map(|stream| Box::new(stream) as _),
             #[cfg(feature = "tls")]
-            Way::Tls { host, addresses, tls, timeout } => {
-                let stream = connect(addresses, *timeout).map_err(failed)?;
-                stream.set_nodelay(true).map_err(failed)?;
-                Ok(Box::new(Tls::client(stream, &host.name, tls).map_err(failed)?))
+            Way::Tls { host, to, tls } => {
+                Tls::client(to.dial(), &host.name, tls).map(|stream| Box::new(stream) as _)
             }
-        }
+        };
+        made.map_err(|error| io::Error::new(error.kind(), format!("can't connect to {self}: {error}")))
     }
 }
 
-/// For a client that [lasts](super::Client::lasting). If a name has several addresses, each attempt after a failure tries the next one.
 impl Connect for Route {
     type Transport = Box<dyn Transport>;
 
     fn connect(&mut self, attempt: Attempt<Self::Transport>) {
-        let made = self
-            .attempt(attempt.failures())
-            .map_err(|error| io::Error::new(error.kind(), format!("can't connect to {self}: {error}")));
-        attempt.done(made);
+        attempt.done(self.begin());
     }
 
     fn name(&self) -> String {
         self.to_string()
     }
-}
-
-impl Route {
-    /// Begins to connect, after so many failures.
-    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "there is one way only"))]
-    fn attempt(&self, failures: u64) -> io::Result<Box<dyn Transport>> {
-        match &self.0 {
-            Way::Socket(path) => Ok(Box::new(UnixStream::connect(path)?)),
-            #[cfg(feature = "tls")]
-            Way::Tls { host, addresses, tls, .. } => {
-                let at = usize::try_from(failures).unwrap_or(0) % addresses.len().max(1);
-                let address = addresses.get(at).ok_or_else(|| io::Error::other("it has no address"))?;
-                let stream = mio::net::TcpStream::connect(*address)?;
-                stream.set_nodelay(true)?;
-                Ok(Box::new(Tls::client(stream, &host.name, tls)?))
-            }
-        }
-    }
-}
-
-#[cfg(feature = "tls")]
-fn connect(addresses: &[SocketAddr], timeout: Duration) -> io::Result<mio::net::TcpStream> {
-    if let [address] = addresses {
-        return mio::net::TcpStream::connect(*address);
-    }
-    let mut last = io::Error::other("it has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(address, timeout) {
-            Ok(stream) => {
-                stream.set_nonblocking(true)?;
-                return Ok(mio::net::TcpStream::from_std(stream));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 impl fmt::Display for Route {
