@@ -2,22 +2,21 @@
 //! (sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3)).
 
 use super::listener::Accept;
+use super::unix_address::UnixAddress;
 use crate::communicator::{Communicator, TimerId};
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
 use nix::time::{ClockId, clock_gettime};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, getsockname};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, getsockname};
 use std::env;
-use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -76,10 +75,9 @@ impl Inherited {
         &self.name
     }
 
-    /// Where it listens, if it is a Unix socket that has a file.
+    /// Where it listens, if it is a Unix socket that has a file which others can address: not one whose path has 108 bytes.
     pub fn unix_path(&self) -> Option<PathBuf> {
-        let address = SocketAddrUnix::try_from(getsockname(&self.fd).ok()?).ok()?;
-        address.path_bytes().map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        UnixAddress::of_socket(getsockname(&self.fd).ok()?)?.path().map(Path::to_owned)
     }
 
     /// Where it listens, if it is a socket of the internet.
@@ -340,6 +338,7 @@ fn watchdog_period(get: impl Fn(&'static str) -> Option<String>, pid: u32) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 
     type Set = &'static [(&'static str, &'static str)];
 
@@ -370,6 +369,22 @@ mod tests {
                 (got, _) => panic!("{set:?}: {got:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_socket_says_where_it_listens_however_long_its_path_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = 108 - folder.path().as_os_str().len() - 1;
+        for (length, addressed) in [(5, true), (room - 1, true), (room, false)] {
+            let path = folder.path().join("n".repeat(length));
+            let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            let inherited = Inherited { fd: listener, name: "test".to_owned() };
+            assert_eq!(inherited.unix_path(), addressed.then_some(path));
+            assert_eq!(inherited.tcp_address(), None);
+        }
+        let (pair, _) = UnixDatagram::pair().unwrap();
+        assert_eq!(Inherited { fd: pair.into(), name: "test".to_owned() }.unix_path(), None);
     }
 
     #[test]
