@@ -252,6 +252,74 @@ fn a_timer_that_panics_is_over_and_the_loop_goes_on() {
     assert_log(&log, &["its closure dropped", "later"]);
 }
 
+// ---- moving ------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_timer_that_is_moved_is_called_then_though_it_was_due() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let due: Rc<RefCell<Vec<TimerId>>> = Rc::default();
+    let first = {
+        let (log, due) = (log.clone(), due.clone());
+        communicator.after(ms(1), move |communicator| {
+            let turn = communicator.turn_number();
+            let moved = due.borrow().iter().all(|timer| communicator.rearm(*timer, ms(30)));
+            log.say(format!("moved {moved}"));
+            let log = log.clone();
+            communicator.before_writes(move |communicator| {
+                if communicator.turn_number() == turn {
+                    log.say("end of the turn");
+                }
+            });
+        })
+    };
+    communicator.set_timer_priority(first, 0);
+    due.borrow_mut().push(communicator.after(ms(1), says(&log, "after")));
+    let every = communicator.every(ms(1), says(&log, "every"));
+    due.borrow_mut().push(every);
+    let (id, _peer) = unix(&communicator, Lines::new(), log.probe("").quiet());
+    due.borrow_mut().push(communicator.timer(id, ms(1), 7).unwrap());
+    pass(ms(3));
+    until(&communicator, || log.has("Timer(7)") && log.has("after") && log.count("every") > 2);
+    let all: Vec<String> = log.take().into_iter().filter(|what| what != "connected").collect();
+    assert_eq!(all[..2], ["moved true", "end of the turn"], "{all:?}");
+    assert_eq!(all.iter().filter(|what| *what == "after" || *what == "Timer(7)").count(), 2, "{all:?}");
+    assert!(communicator.rearm(every, Duration::MAX) && communicator.is_set(every));
+    assert!(communicator.cancel(every));
+}
+
+#[test]
+fn a_timer_may_move_itself_if_it_repeats() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let own: Rc<Cell<Option<TimerId>>> = Rc::default();
+    let moves = || {
+        let (log, own, mut calls) = (log.clone(), own.clone(), 0);
+        move |communicator: &Communicator| {
+            let timer = own.get().unwrap();
+            calls += 1;
+            match calls {
+                1 => log.say(format!("moved {}", communicator.rearm(timer, ms(1)))),
+                _ => log.say(format!("ended {}", communicator.cancel(timer))),
+            }
+        }
+    };
+    own.set(Some(communicator.every(ms(60_000), moves())));
+    assert!(communicator.rearm(own.get().unwrap(), ms(1)), "long before its time");
+    run(&communicator);
+    assert_log(&log, &["moved true", "ended true"]);
+    own.set(Some(communicator.after(ms(1), moves())));
+    run(&communicator);
+    assert_log(&log, &["moved false"]);
+    assert!(!communicator.rearm(own.get().unwrap(), ms(1)), "it is over");
+}
+
+#[test]
+fn dates_are_not_moved() {
+    let communicator = Communicator::new().unwrap();
+    let date = communicator.at(SystemTime::now() + ms(60_000), |_| ()).unwrap();
+    assert!(!communicator.rearm(date, ms(0)) && communicator.is_set(date));
+    assert!(communicator.cancel(date));
+}
+
 // ---- of connections -----------------------------------------------------------------------------------------
 
 #[test]

@@ -67,9 +67,19 @@ pub(crate) enum Who {
 enum Due<F> {
     /// A connection's timeouts are to be looked at.
     Guard(Key),
-    /// A connection's own timer.
-    Tagged(Key, u64),
+    Own(Own),
     Call(Call<F>),
+}
+
+/// A connection's own timer.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    key: Key,
+    tag: u64,
+    /// Where it stands among the connection's timers.
+    place: u32,
+    /// It is over, and not handed over yet.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +89,8 @@ struct Call<F> {
     /// For a timer that repeats.
     period: Option<NonZeroU64>,
     priority: u8,
+    /// It is over, and not called yet.
+    over: bool,
 }
 
 /// What a connection is called with.
@@ -176,7 +188,7 @@ impl<D, F> Core<D, F> {
         let drivers = self.slots.drain().filter_map(|slot| slot.driver).collect();
         let calls = self.timers.drain().chain(self.dates.drain()).filter_map(|due| match due {
             Due::Call(call) => call.call,
-            Due::Guard(_) | Due::Tagged(..) => None,
+            Due::Guard(_) | Due::Own(_) => None,
         });
         (drivers, calls.collect())
     }

@@ -606,6 +606,15 @@ impl Communicator {
         cancelled.is_some()
     }
 
+    /// Moves a timer made by [`after`](Self::after), [`every`](Self::every) or [`timer`](Self::timer) to `after` from now, for
+    /// less than it costs to make another one. What it calls, its priority and its tag stay; one that repeats goes on from there with
+    /// its period. It is not called before that, even if it was due in this very turn. `false`: there is none, it runs for the
+    /// last time, or it follows the wall clock.
+    pub fn rearm(&self, timer: TimerId, after: Duration) -> bool {
+        let at = self.clock().saturating_add(nanos(after));
+        self.core(|core| core.rearm(timer, at))
+    }
+
     /// Whether a timer is set, or about to be called.
     pub fn is_set(&self, timer: TimerId) -> bool {
         self.core(|core| core.timer_is_set(timer))

@@ -67,8 +67,7 @@ fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
         "re-arm",
         per_operation(count, || {
             for &at in order {
-                communicator.cancel(ids[at]);
-                ids[at] = communicator.after(far + times[at] / 2, call());
+                communicator.rearm(ids[at], far + times[at] / 2);
             }
         }),
     );

@@ -2,6 +2,7 @@
 
 use super::{Core, Due, Key, Who};
 use crate::communicator::slot::{Phase, Ready};
+use crate::communicator::timers::NEVER;
 use std::fmt::Debug;
 
 /// What is not in the core while its owner works on it.
@@ -144,11 +145,13 @@ impl<D: Debug, F: Debug> Core<D, F> {
         }
         for (n, &handle) in slot.timers.iter().enumerate() {
             let found = self.timers.get(handle).or_else(|| self.dates.get(handle));
-            assert!(matches!(found, Some((_, Due::Tagged(of, _))) if *of == key), "{key}: {found:?}");
-            assert!(!slot.timers[..n].contains(&handle), "{key}: a timer twice: {slot:?}");
+            let Some((_, Due::Own(own))) = found else { panic!("{key}: {found:?}") };
+            assert!(own.key == key && own.place as usize == n, "{key} at {n}: {own:?}");
         }
         for (n, handle) in slot.due.iter().enumerate() {
-            assert!(slot.timers.contains(handle) && !slot.due[..n].contains(handle), "{key}: {slot:?}");
+            let found = self.timers.get(*handle).or_else(|| self.dates.get(*handle));
+            let over = matches!(found, Some((NEVER, Due::Own(own))) if own.key == key && own.over);
+            assert!(over && !slot.due[..n].contains(handle), "{key}: {found:?} {slot:?}");
         }
         assert_eq!(slot.ready.has(Ready::TIMERS), !slot.due.is_empty(), "{key}: {slot:?}");
     }
@@ -164,11 +167,11 @@ impl<D: Debug, F: Debug> Core<D, F> {
                     let guard = self.slot(*key).and_then(|slot| slot.guard);
                     assert_eq!(guard.map(|guard| guard.0), Some(handle), "a guard without {key}");
                 }
-                Due::Tagged(key, _) => {
-                    assert!(
-                        self.slot(*key).is_some_and(|slot| slot.timers.contains(&handle)),
-                        "a timer without {key}"
-                    );
+                Due::Own(own) => {
+                    let slot = self.slot(own.key);
+                    let stands =
+                        slot.is_some_and(|slot| slot.timers.get(own.place as usize) == Some(&handle));
+                    assert!(stands, "a timer without its connection: {own:?}");
                 }
             }
         }

@@ -44,7 +44,7 @@ impl<D, F> Core<D, F> {
         for who in ready.drain(..) {
             let priority = match who {
                 Who::Connection(key) => self.any(key).map(|slot| slot.priority),
-                Who::Timer(id) => self.call(id).map(|call| call.priority),
+                Who::Timer(id) => self.call(id).filter(|call| call.over).map(|call| call.priority),
             };
             turn.extend(priority.map(|priority| (priority, who)));
         }
@@ -128,9 +128,10 @@ impl<D, F> Core<D, F> {
 
     /// What a call did not hand over, because the connection was switched off during it, comes again when it is on.
     pub(crate) fn put_back(&mut self, key: Key, why: Ready, due: &[Handle]) {
+        let mut set = due.to_vec();
+        set.retain(|&timer| self.is_over(timer));
         let Some(slot) = self.open(key) else { return };
-        let set = due.iter().filter(|timer| slot.timers.contains(timer));
-        slot.due.splice(..0, set.copied());
+        slot.due.splice(..0, set);
         let why = if slot.due.is_empty() { why.without(Ready::TIMERS) } else { why };
         let why = if slot.phase == Phase::Waiting { why.only(Ready::AWAY) } else { why };
         self.make_ready(key, why);

@@ -1,6 +1,6 @@
 //! Timeouts of connections, timers and dates.
 
-use super::{Call, Core, Due, Who};
+use super::{Call, Core, Due, Own, Who};
 use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::error::Closed;
 use crate::communicator::key::{Key, TimerId};
@@ -113,18 +113,47 @@ impl<D, F> Core<D, F> {
         }
     }
 
-    /// The tag of a connection's own timer that is over, unless it was cancelled.
+    /// The tag of a connection's own timer that is over, unless it was cancelled or set anew.
     pub(crate) fn take_timer(&mut self, key: Key, timer: Handle) -> Option<u64> {
-        let due = self.timers.get_mut(timer).or_else(|| self.dates.get_mut(timer))?;
-        let &mut Due::Tagged(of, tag) = due else { return None };
-        if of != key {
-            return None;
-        }
+        let own = *self.own(timer).filter(|own| own.key == key && own.over)?;
         self.remove_timer(timer);
-        if let Some(slot) = self.any(key) {
-            slot.timers.retain(|other| *other != timer);
+        self.disown(own);
+        Some(own.tag)
+    }
+
+    fn own(&mut self, timer: Handle) -> Option<&mut Own> {
+        match self.timers.get_mut(timer).or_else(|| self.dates.get_mut(timer))? {
+            Due::Own(own) => Some(own),
+            _ => None,
         }
-        Some(tag)
+    }
+
+    /// Whether a connection's own timer is over and still to be handed over.
+    pub(super) fn is_over(&mut self, timer: Handle) -> bool {
+        self.own(timer).is_some_and(|own| own.over)
+    }
+
+    /// A timer that is no more leaves its connection; the last one takes its place.
+    fn disown(&mut self, own: Own) {
+        let Some(slot) = self.any(own.key) else { return };
+        let place = own.place as usize;
+        if place < slot.timers.len() {
+            slot.timers.swap_remove(place);
+        }
+        let moved = slot.timers.get(place).copied();
+        if let Some(moved) = moved.and_then(|moved| self.own(moved)) {
+            moved.place = own.place;
+        }
+    }
+
+    /// A connection's own timer that was over is cancelled or set anew before it was handed over.
+    fn not_over(&mut self, key: Key, timer: Handle) {
+        if let Some(slot) = self.any(key) {
+            slot.due.retain(|other| *other != timer);
+            if slot.due.is_empty() {
+                slot.ready = slot.ready.without(Ready::TIMERS);
+            }
+        }
     }
 
     /// A deadline that a call was to tell of and did not, because it has lost a permanent connection, comes in the next one.
@@ -137,9 +166,9 @@ impl<D, F> Core<D, F> {
     /// Lets go of those that a call neither took nor put back. A connection that was only lost in that call is called for
     /// them again.
     pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {
-        if let Some(slot) = self.open(key).filter(|slot| slot.permanent.is_some()) {
-            let untold = due.iter().filter(|timer| slot.timers.contains(timer) && !slot.due.contains(timer));
-            let untold: Vec<Handle> = untold.copied().collect();
+        if self.open(key).is_some_and(|slot| slot.permanent.is_some()) {
+            let mut untold = due.to_vec();
+            untold.retain(|timer| !self.any(key).is_some_and(|slot| slot.due.contains(timer)));
             return self.put_back(key, Ready::TIMERS, &untold);
         }
         for &timer in due {
@@ -159,11 +188,14 @@ impl<D, F> Core<D, F> {
                     self.timers.remove(handle);
                     self.look(key);
                 }
-                Some(&mut Due::Tagged(key, _)) => {
+                Some(Due::Own(own)) => {
+                    own.over = true;
+                    let key = own.key;
                     self.timers.set(handle, NEVER); // it can be cancelled until it is handed over
                     self.make_due(key, handle);
                 }
                 Some(Due::Call(call)) => {
+                    call.over = true;
                     let next = call.period.map_or(NEVER, |period| next_on_grid(at, period.get(), now));
                     self.timers.set(handle, next);
                     self.ready.push(Who::Timer(TimerId {
@@ -182,12 +214,20 @@ impl<D, F> Core<D, F> {
         while let Some((handle, _)) = self.dates.due(wall.min(NEVER - 1)) {
             self.dates.set(handle, NEVER);
             match self.dates.get_mut(handle) {
-                Some(&mut Due::Tagged(key, _)) => self.make_due(key, handle),
-                _ => self.ready.push(Who::Timer(TimerId {
-                    index: handle.index,
-                    generation: handle.generation,
-                    wall: true,
-                })),
+                Some(Due::Own(own)) => {
+                    own.over = true;
+                    let key = own.key;
+                    self.make_due(key, handle);
+                }
+                Some(Due::Call(call)) => {
+                    call.over = true;
+                    self.ready.push(Who::Timer(TimerId {
+                        index: handle.index,
+                        generation: handle.generation,
+                        wall: true,
+                    }));
+                }
+                Some(Due::Guard(_)) | None => {}
             }
         }
     }
@@ -219,14 +259,14 @@ impl<D, F> Core<D, F> {
     pub(crate) fn add_timer(&mut self, at: u64, period: Option<u64>, call: F) -> TimerId {
         self.calls += 1;
         let period = period.map(|period| NonZeroU64::new(period).unwrap_or(NonZeroU64::MIN));
-        let call = Call { call: Some(call), period, priority: DEFAULT_PRIORITY };
+        let call = Call { call: Some(call), period, priority: DEFAULT_PRIORITY, over: false };
         let handle = self.timers.insert(at.min(NEVER - 1), Due::Call(call));
         TimerId { index: handle.index, generation: handle.generation, wall: false }
     }
 
     pub(crate) fn add_date(&mut self, wall: u64, call: F) -> TimerId {
         self.calls += 1;
-        let call = Call { call: Some(call), period: None, priority: DEFAULT_PRIORITY };
+        let call = Call { call: Some(call), period: None, priority: DEFAULT_PRIORITY, over: false };
         let handle = self.dates.insert(wall.min(NEVER - 1), Due::Call(call));
         TimerId { index: handle.index, generation: handle.generation, wall: true }
     }
@@ -248,9 +288,9 @@ impl<D, F> Core<D, F> {
     }
 
     fn add_own(&mut self, key: Key, at: u64, tag: u64, wall: bool) -> Option<TimerId> {
-        self.open(key)?;
+        let place = u32::try_from(self.open(key)?.timers.len()).ok()?;
         let timers = if wall { &mut self.dates } else { &mut self.timers };
-        let handle = timers.insert(at.min(NEVER - 1), Due::Tagged(key, tag));
+        let handle = timers.insert(at.min(NEVER - 1), Due::Own(Own { key, tag, place, over: false }));
         if let Some(slot) = self.open(key) {
             slot.timers.push(handle);
         }
@@ -268,7 +308,11 @@ impl<D, F> Core<D, F> {
 
     /// Takes a timer's closure for its call.
     pub(crate) fn begin_timer(&mut self, id: TimerId) -> Option<F> {
-        self.call(id)?.call.take()
+        let call = self.call(id)?;
+        if !take(&mut call.over) {
+            return None; // it was set anew
+        }
+        call.call.take()
     }
 
     /// The closure of a timer that repeats goes back. What is given back is to be dropped.
@@ -294,14 +338,11 @@ impl<D, F> Core<D, F> {
         let timers = if id.wall { &mut self.dates } else { &mut self.timers };
         match timers.get_mut(handle)? {
             Due::Guard(_) => None,
-            &mut Due::Tagged(key, _) => {
+            &mut Due::Own(own) => {
                 timers.remove(handle);
-                if let Some(slot) = self.any(key) {
-                    slot.timers.retain(|other| *other != handle);
-                    slot.due.retain(|other| *other != handle);
-                    if slot.due.is_empty() {
-                        slot.ready = slot.ready.without(Ready::TIMERS);
-                    }
+                self.disown(own);
+                if own.over {
+                    self.not_over(own.key, handle);
                 }
                 Some(None)
             }
@@ -313,6 +354,26 @@ impl<D, F> Core<D, F> {
                 }
             }
         }
+    }
+
+    /// Moves a timer of the loop's clock to `at`; one that repeats has its grid begin there. If it is over, and not called yet,
+    /// it is not called for that. `false`: there is none, or it runs for the last time.
+    pub(crate) fn rearm(&mut self, id: TimerId, at: u64) -> bool {
+        let handle = Handle { index: id.index, generation: id.generation };
+        if id.wall {
+            return false;
+        }
+        match self.timers.get_mut(handle) {
+            Some(Due::Own(own)) => {
+                let key = own.key;
+                if take(&mut own.over) {
+                    self.not_over(key, handle);
+                }
+            }
+            Some(Due::Call(call)) if call.call.is_some() || call.period.is_some() => call.over = false,
+            _ => return false,
+        }
+        self.timers.set(handle, at.min(NEVER - 1))
     }
 
     pub(crate) fn set_timer_priority(&mut self, id: TimerId, priority: u8) -> bool {

@@ -4,7 +4,7 @@ use super::World;
 use super::peer::{Body, Wire};
 use super::program::MOST_PEERS;
 use super::random::PATTERN;
-use super::timers::handle;
+use super::timers::{Timer, handle};
 use crate::communicator::core::{Begun, Writing, Wrote};
 use crate::communicator::error::Closed;
 use crate::communicator::key::{Key, TimerId};
@@ -160,8 +160,8 @@ impl World {
             && self.core.may_call(key)
         {
             due = rest;
-            let set =
-                self.timers.iter().position(|other| handle(&other.id) == *timer && other.peer == Some(id));
+            let own = |other: &Timer| other.peer == Some(id) && other.over && handle(&other.id) == *timer;
+            let set = self.timers.iter().position(own);
             let taken = self.core.take_timer(key, *timer);
             assert_eq!(taken, set.map(|n| self.timers[n].tag), "{key}: {timer:?}");
             if let Some(n) = set {
@@ -183,7 +183,7 @@ impl World {
         if !left.is_empty() {
             self.core.put_back(key, left, due);
             if self.peers[id].named {
-                let back = self.timers.iter().filter(|timer| timer.peer == Some(id));
+                let back = self.timers.iter().filter(|timer| timer.peer == Some(id) && timer.over);
                 let back: Vec<TimerId> = due
                     .iter()
                     .filter_map(|due| back.clone().map(|timer| timer.id).find(|id| handle(id) == *due))

@@ -25,7 +25,7 @@ impl World {
     pub(super) fn act(&mut self, me: Option<usize>) {
         let target = if self.random.percent(50) { me } else { None };
         let target = target.or_else(|| self.any_peer());
-        let what = self.random.below(42);
+        let what = self.random.below(46);
         match (what, target) {
             (0..4, _) => self.add(what == 0),
             (34, Some(id)) => self.greet(id),
@@ -68,6 +68,8 @@ impl World {
             (32, _) => self.prioritise_timer(),
             (33, Some(id)) => self.upgrade(id),
             (40 | 41, Some(id)) => self.set_rates(id),
+            (42 | 43, _) => self.rearm_some(),
+            (44, Some(id)) => self.add_tagged_date(id),
             _ => {}
         }
     }

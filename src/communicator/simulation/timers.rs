@@ -67,6 +67,41 @@ impl World {
         }
     }
 
+    pub(super) fn add_tagged_date(&mut self, id: usize) {
+        let (at, tag) = ((self.wall + self.random.nanos()).saturating_sub(1000), self.random.next());
+        let timer = self.core.add_tagged_date(self.peers[id].key, at, tag);
+        assert_eq!(timer.is_some(), self.peers[id].named);
+        if let Some(timer) = timer {
+            self.set_timer(timer, Some(id), tag, at, None);
+        }
+    }
+
+    /// Moves a timer to another time, whether it is over or not.
+    pub(super) fn rearm_some(&mut self) {
+        if let Some(&id) = self.stale.last() {
+            assert!(!self.core.rearm(id, self.now), "{id:?} is no more");
+        }
+        if self.timers.is_empty() {
+            return;
+        }
+        let n = self.random.below(self.timers.len());
+        let at = self.now + self.random.nanos();
+        let timer = &mut self.timers[n];
+        let id = timer.id;
+        let last = timer.running && timer.period.is_none();
+        assert_eq!(self.core.rearm(id, at), !id.wall && !last, "{id:?}");
+        if !id.wall && !last {
+            (timer.at, timer.set, timer.over) = (at, self.step, false);
+            timer.period = timer.period.map(|(_, period)| (at, period));
+            if let Some(peer) = timer.peer {
+                self.peers[peer].due.retain(|other| *other != id);
+            }
+            self.say(|| format!("{id:?} anew at {at}"));
+            self.forget_ready(Who::Timer(id));
+        }
+        self.check();
+    }
+
     pub(super) fn cancel_some(&mut self) {
         if !self.timers.is_empty() {
             let n = self.random.below(self.timers.len());
@@ -213,14 +248,27 @@ impl World {
         let by = self.random.nanos();
         self.wall = if self.random.percent(80) { self.wall + by } else { self.wall.saturating_sub(by) };
         assert_eq!(self.core.next_date(), self.next_date());
+        let dates = self.timers.iter().enumerate().filter(|(_, timer)| timer.id.wall && !timer.over);
+        let mut due: Vec<(u64, u64, usize)> = dates.map(|(n, timer)| (timer.at, timer.set, n)).collect();
+        due.retain(|&(at, ..)| at <= self.wall);
+        due.sort_unstable();
         self.core.expire_dates(self.wall);
         self.step += 1;
-        for timer in self.timers.iter_mut().filter(|timer| timer.id.wall && !timer.over) {
-            if timer.at <= self.wall {
-                timer.over = true;
-                self.since.push((Who::Timer(timer.id), (self.step, timer.at)));
+        let mut first = Vec::new();
+        for (order, &(_, _, n)) in due.iter().enumerate() {
+            let timer = &mut self.timers[n];
+            timer.over = true;
+            match timer.peer {
+                Some(id) => {
+                    if self.peers[id].named {
+                        self.peers[id].due.push(timer.id);
+                        first.push((id, order as u64));
+                    }
+                }
+                None => self.since.push((Who::Timer(timer.id), (self.step, order as u64))),
             }
         }
+        self.note_ready(|id| first.iter().find(|(other, _)| *other == id).map_or(0, |(_, order)| *order));
         assert_eq!(self.core.next_date(), self.next_date());
         self.check();
     }

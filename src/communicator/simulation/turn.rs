@@ -73,6 +73,10 @@ impl World {
             assert!(call.is_none(), "{id:?} was cancelled");
             return;
         };
+        if !self.timers[n].over {
+            assert!(call.is_none(), "{id:?} was set anew");
+            return;
+        }
         let call = call.expect("a timer that is due");
         assert_eq!(call.0, self.timers[n].tag as usize);
         self.timers[n].running = true;
@@ -165,7 +169,9 @@ impl World {
         }
         if !begun.due.is_empty() {
             self.core.forget_timers(key, &begun.due);
-            let taken = |timer: &Timer| timer.peer == Some(id) && begun.due.contains(&handle(&timer.id));
+            let taken = |timer: &Timer| {
+                timer.peer == Some(id) && timer.over && begun.due.contains(&handle(&timer.id))
+            };
             let kept = self.peers[id].due.clone();
             if self.peers[id].permanent.is_some() {
                 let set = self.timers.iter().filter(|timer| taken(timer)).map(|timer| timer.id);
