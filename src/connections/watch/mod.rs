@@ -41,11 +41,12 @@ use tree::{Engine, Kind, Step};
 pub struct Watch {
     targets: Vec<(PathBuf, Kind)>,
     most: usize,
+    uses: bool,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { targets: Vec::new(), most: 8192 }
+        Self { targets: Vec::new(), most: 8192, uses: false }
     }
 }
 
@@ -95,6 +96,14 @@ impl Watch {
         self
     }
 
+    /// Tells also when files are opened, read, and closed by who could not write to them: [`Seen::Opened`], [`Seen::Read`],
+    /// [`Seen::Closed`]. That may be much, and this process' own reading is among it. Of folders it is not told.
+    #[must_use]
+    pub fn uses(mut self) -> Self {
+        self.uses = true;
+        self
+    }
+
     fn with(mut self, path: impl Into<PathBuf>, kind: Kind) -> Self {
         self.targets.push((path.into(), kind));
         self
@@ -124,6 +133,12 @@ pub enum Seen<'a> {
     Modified,
     /// It was closed by somebody who could write to it: what was written is complete.
     Written,
+    /// It was opened, for whatever; told only with [`Watch::uses`].
+    Opened,
+    /// It was read from; told only with [`Watch::uses`].
+    Read,
+    /// It was closed by somebody who could not write to it; told only with [`Watch::uses`].
+    Closed,
     /// Its mode, owner, times or the number of its links have changed.
     Attributes,
     /// It is no more there.
@@ -150,7 +165,7 @@ impl Communicator {
         what: Watch,
         call: impl FnMut(&WatchEvent<'_>, &Communicator) + 'static,
     ) -> io::Result<Key> {
-        let engine = Engine::new(what.targets, what.most)?;
+        let engine = Engine::new(what.targets, what.most, what.uses)?;
         let key = self.add("watch", true, Box::new(OnWatch { engine: Some(engine), call: Some(call) }))?;
         self.core(|core| core.make_ready(key, Ready::INPUT)); // what exists
         Ok(key)
@@ -209,6 +224,9 @@ impl fmt::Display for WatchEvent<'_> {
             Seen::Created => write!(f, "created {path}"),
             Seen::Modified => write!(f, "modified {path}"),
             Seen::Written => write!(f, "written {path}"),
+            Seen::Opened => write!(f, "opened {path}"),
+            Seen::Read => write!(f, "read {path}"),
+            Seen::Closed => write!(f, "closed {path}"),
             Seen::Attributes => write!(f, "attributes {path}"),
             Seen::Removed => write!(f, "removed {path}"),
             Seen::Renamed { from } => write!(f, "renamed {} to {path}", from.display()),

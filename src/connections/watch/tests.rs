@@ -100,6 +100,30 @@ fn a_file_is_followed_through_its_whole_life() {
 }
 
 #[test]
+fn the_use_of_files_is_told_to_who_asks_for_it() {
+    for uses in [true, false] {
+        let mut stage = Stage::new();
+        stage.mkdir("tree/inner");
+        stage.write("tree/inner/file");
+        stage.write("file");
+        stage.watch(|watch, stage| {
+            let watch = watch.tree(stage.path("tree")).file(stage.path("file"));
+            if uses { watch.uses() } else { watch }
+        });
+        stage.expect(&["exists tree/", "exists file", "exists tree/inner/", "exists tree/inner/file"]);
+        for name in ["tree/inner/file", "file"] {
+            fs::read_dir(stage.path("tree/inner")).unwrap().for_each(drop);
+            assert_eq!(fs::read(stage.path(name)).unwrap(), b"text");
+            let told = ["opened", "read", "closed"].map(|what| format!("{what} {name}"));
+            assert_eq!(stage.told(), if uses { &told[..] } else { &[] });
+            fs::File::options().append(true).open(stage.path(name)).unwrap();
+            let told = [format!("opened {name}"), format!("written {name}")];
+            assert_eq!(stage.told(), told[usize::from(!uses)..]);
+        }
+    }
+}
+
+#[test]
 fn what_is_not_there_yet_is_found_when_its_folders_come() {
     let mut stage = Stage::new();
     stage.watch(|watch, stage| watch.file(stage.path("a/b/file")).tree(stage.path("a/c")));

@@ -120,6 +120,8 @@ pub(super) struct Engine {
     inotify: Inotify,
     targets: Vec<Target>,
     most: usize,
+    /// What is told of a file, or of what is in a folder.
+    content: Flags,
     /// Under which names something is watched: one thing may have several.
     names: HashMap<WatchDescriptor, Vec<Name>>,
     watches: HashMap<Name, WatchDescriptor>,
@@ -135,7 +137,7 @@ pub(super) struct Engine {
 type Name = (PathBuf, bool);
 
 impl Engine {
-    pub(super) fn new(targets: Vec<(PathBuf, Kind)>, most: usize) -> io::Result<Self> {
+    pub(super) fn new(targets: Vec<(PathBuf, Kind)>, most: usize, uses: bool) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let targets = targets.into_iter().map(|(path, kind)| {
             Ok(Target { path: std::path::absolute(path)?, kind, known: BTreeSet::new() })
@@ -144,6 +146,7 @@ impl Engine {
             inotify,
             targets: targets.collect::<io::Result<_>>()?,
             most,
+            content: if uses { content() | self::uses() } else { content() },
             names: HashMap::new(),
             watches: HashMap::new(),
             out: VecDeque::new(),
@@ -238,7 +241,7 @@ impl Engine {
 
     /// Watches a folder and then looks what is in it, so that nothing is missed in between.
     fn enter(&mut self, folder: &Path, seen: Seen<'static>, inner: bool) {
-        let added = self.add(folder, content() | Flags::IN_ONLYDIR, inner);
+        let added = self.add(folder, self.content | Flags::IN_ONLYDIR, inner);
         if matches!(added, Ok(true)) || matches!(seen, Seen::Exists) {
             self.scans.push_back(Scan { folder: folder.to_owned(), seen });
         }
@@ -275,7 +278,7 @@ impl Engine {
                         now.insert(path.clone());
                         // Through its folder only the link is seen.
                         replaced =
-                            found.is_symlink() && matches!(self.add(&path, content(), false), Ok(true));
+                            found.is_symlink() && matches!(self.add(&path, self.content, false), Ok(true));
                     }
                 }
                 Kind::Directory | Kind::Tree => now.extend(path.is_dir().then(|| path.clone())),
@@ -340,7 +343,7 @@ impl Engine {
                 }
             }
             let Some(parent) = above.last() else { return true };
-            let flags = if is_folder { arrivals() } else { content() };
+            let flags = if is_folder { arrivals() } else { self.content };
             if let Err(error) = self.add(parent, flags | Flags::IN_ONLYDIR, false) {
                 self.unwatched(parent, error);
             }
@@ -537,12 +540,16 @@ impl Engine {
 
     fn changed(&mut self, path: &Path, mask: Flags, directory: bool) {
         let changes = [
+            (Flags::IN_OPEN, Seen::Opened),
+            (Flags::IN_ACCESS, Seen::Read),
             (Flags::IN_MODIFY, Seen::Modified),
             (Flags::IN_CLOSE_WRITE, Seen::Written),
+            (Flags::IN_CLOSE_NOWRITE, Seen::Closed),
             (Flags::IN_ATTRIB, Seen::Attributes),
         ];
         for (flag, seen) in changes {
-            if mask.contains(flag) {
+            // Folders are opened and read by whoever looks what is in them, such as the engine.
+            if mask.contains(flag) && !(directory && uses().contains(flag)) {
                 self.tell(seen, path, directory);
             }
         }
@@ -567,6 +574,11 @@ fn content() -> Flags {
         | Flags::IN_MODIFY
         | Flags::IN_CLOSE_WRITE
         | Flags::IN_ATTRIB
+}
+
+/// That a file is used, which changes nothing.
+fn uses() -> Flags {
+    Flags::IN_OPEN | Flags::IN_ACCESS | Flags::IN_CLOSE_NOWRITE
 }
 
 /// That something has come into a folder.
