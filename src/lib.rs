@@ -93,6 +93,11 @@ struct ReadMe;
 #[doc = include_str!("../docs/messages.md")]
 struct MessagesPage;
 
+/// And that of the page for users of the C++ library.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-cpp.md")]
+struct FromCppPage;
+
 /// And those of the guide.
 #[cfg(doctest)]
 mod guide {

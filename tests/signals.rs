@@ -4,7 +4,7 @@ mod bed;
 
 use bed::{Log, assert_log, run, settle, until};
 use eventdispatcher::{Communicator, Key, Signal};
-use nix::sys::signal::{Signal as Raise, kill, raise};
+use nix::sys::signal::{SigSet, Signal as Raise, kill, raise};
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -178,6 +178,26 @@ fn a_signal_ends_a_wait() {
     run(&communicator);
     sender.join().unwrap().unwrap();
     assert_log(&log, &["SIGTERM"]);
+}
+
+#[test]
+fn nothing_is_blocked_in_any_thread() {
+    let blocks = || SigSet::thread_get_mask().unwrap().contains(Raise::SIGPWR);
+    // A thread that was there first.
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let earlier = thread::spawn(move || {
+        goes.recv().unwrap();
+        blocks()
+    });
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    watch(&communicator, &log, "got", &[Raise::SIGPWR]);
+    go.send(()).unwrap();
+    let later = thread::spawn(blocks);
+    assert_eq!((earlier.join().unwrap(), blocks(), later.join().unwrap()), (false, false, false));
+    // Whichever thread it hits.
+    thread::spawn(|| raise(Raise::SIGPWR)).join().unwrap().unwrap();
+    settle(&communicator);
+    assert_log(&log, &[&format!("got {}", of(Raise::SIGPWR))]);
 }
 
 #[test]
