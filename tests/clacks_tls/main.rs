@@ -11,4 +11,5 @@ mod support;
 mod clients;
 mod reload;
 mod strangers;
+mod vanished;
 mod world;
