@@ -8,6 +8,7 @@ mod manager;
 mod plan;
 mod reload;
 mod run_as;
+mod secrecy;
 mod serve;
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -66,6 +67,7 @@ fn run(arguments: &Arguments, log: Option<LogFile>) -> Result<(), String> {
         say(io::stdout(), &text);
         return Ok(());
     }
+    secrecy::keep_memory_private(); // before the first password is read
     if arguments.hash_password {
         let hash = hash::hash()?;
         say(io::stdout(), format!("{}\n", hash.expose()).as_bytes());

@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::reload::Reload;
 use crate::run_as::RunAs;
 use crate::say;
+use crate::secrecy::keep_memory_private;
 use crate::shared::logging::LogFile;
 use crate::uplink::link_to_master;
 use eventdispatcher::connections::clacks::configuration::Configuration;
@@ -51,6 +52,7 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
                 run_as.give(socket)?;
             }
             run_as.become_it()?;
+            keep_memory_private();
         }
         let reload = Reload::new(&server, listening.tls, arguments, configuration);
         let manager = Manager::new(&communicator, &server)?;
