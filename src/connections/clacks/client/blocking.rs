@@ -3,6 +3,7 @@
 use super::super::flags::Flags;
 use super::super::line::{ClacksLines, Line};
 use super::super::server_line::ServerLine;
+use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
 use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
@@ -32,6 +33,9 @@ pub struct BlockingClient {
     server: String,
     serial: u64,
     events: VecDeque<Event>,
+    local: Option<Local>,
+    /// Times are counted from here.
+    since: Instant,
 }
 
 impl fmt::Debug for BlockingClient {
@@ -65,8 +69,15 @@ impl BlockingClient {
         let transport: Box<dyn Transport> = Box::new(transport);
         let connection = Blocking::new(transport, ClacksLines::new()).map_err(ClientError::Connect)?;
         let timeout = timeout.min(LONGEST);
-        let mut client =
-            Self { connection, timeout, server: String::new(), serial: 0, events: VecDeque::new() };
+        let mut client = Self {
+            connection,
+            timeout,
+            server: String::new(),
+            serial: 0,
+            events: VecDeque::new(),
+            local: None,
+            since: Instant::now(),
+        };
         client.log_in(login)?;
         Ok(client)
     }
@@ -139,7 +150,11 @@ impl BlockingClient {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn listen(&mut self, name: &[u8]) -> Result<(), ClientError> {
-        self.command(CommandLine::named("LISTEN", name)?)
+        let command = CommandLine::named("LISTEN", name)?;
+        if let Some(local) = &mut self.local {
+            local.program_listens(name, true);
+        }
+        self.command(command)
     }
 
     /// Listens to a name no more.
@@ -147,7 +162,11 @@ impl BlockingClient {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn unlisten(&mut self, name: &[u8]) -> Result<(), ClientError> {
-        self.command(CommandLine::named("UNLISTEN", name)?)
+        let command = CommandLine::named("UNLISTEN", name)?;
+        if self.local.as_mut().is_some_and(|local| !local.program_listens(name, false)) {
+            return Ok(());
+        }
+        self.command(command)
     }
 
     // ---- the cache ------------------------------------------------------------------------------
@@ -209,6 +228,26 @@ impl BlockingClient {
                 waiting.next();
             }
         })
+    }
+
+    /// The values of all of these keys, in order.
+    pub(super) fn retrieve_all<K: AsRef<[u8]>>(
+        &mut self,
+        keys: &[K],
+    ) -> Result<Vec<Option<Vec<u8>>>, ClientError> {
+        let mut values = vec![None; keys.len()];
+        let mut at = 0;
+        self.retrieve_many(keys, |key, value| {
+            // Keys without a value are left out.
+            while let (Some(asked), Some(place)) = (keys.get(at), values.get_mut(at)) {
+                at += 1;
+                if asked.as_ref() == key {
+                    *place = Some(value.to_vec());
+                    break;
+                }
+            }
+        })?;
+        Ok(values)
     }
 
     /// Keeps many values, all sent at once.
@@ -405,6 +444,38 @@ impl BlockingClient {
         Ok(self.connection.send(&[b"QUIT"], self.timeout)?)
     }
 
+    // ---- a copy at hand ---------------------------------------------------------------------------
+
+    pub(super) fn set_local_copy(&mut self, limits: LocalCopy) {
+        self.local = Some(Local::new(limits));
+    }
+
+    pub(super) fn local(&mut self) -> Option<&mut Local> {
+        self.local.as_mut()
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    pub(super) fn listen_for_copy(&mut self, key: &[u8], on: bool) -> Result<(), ClientError> {
+        let command = CommandLine::named(if on { "LISTEN" } else { "UNLISTEN" }, key)?;
+        // The request that follows waits for both.
+        Ok(self.connection.queue(&[command.bytes()])?)
+    }
+
+    /// Looks at what has come, if there is a copy that it is for.
+    pub(super) fn take_in(&mut self) -> Result<(), ClientError> {
+        while self.local.is_some() {
+            match self.receive(Duration::ZERO, b"", |_| ()) {
+                Ok(_) => {}
+                Err(ClientError::TimedOut) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     // ---- requests ---------------------------------------------------------------------------------
 
     fn command(&mut self, command: CommandLine) -> Result<(), ClientError> {
@@ -449,7 +520,9 @@ impl BlockingClient {
         id: &[u8],
         mut look: impl FnMut(&[u8]),
     ) -> Result<Came, ClientError> {
-        let events = &mut self.events;
+        let (events, now) = (&mut self.events, self.since.elapsed());
+        let local = &mut self.local;
+        let mut hears = |event: &Event| local.as_mut().is_some_and(|local| local.hears(event, now));
         self.connection.receive(timeout, |line| {
             let Line::Line(line) = line else {
                 return Err(ClientError::Refused("a line without end".into()));
@@ -461,6 +534,7 @@ impl BlockingClient {
                 _ => {}
             }
             match Event::of(line) {
+                Some(event) if hears(&event) => Ok(Came::Event),
                 Some(_) if events.len() >= MOST_EVENTS => {
                     Err(ClientError::Refused(format!("more than {MOST_EVENTS} events wait")))
                 }

@@ -1,6 +1,7 @@
 //! What can fail for a client.
 
 use super::super::credentials::CredentialsError;
+use super::structure::YamlError;
 use crate::codec::EncodeError;
 use crate::communicator::SendError;
 use crate::connections::BlockingError;
@@ -36,6 +37,8 @@ pub enum ClientError {
     /// A value that the protocol can't express: it holds a line end. See
     /// [`encode_value`](super::encode_value).
     BadValue,
+    /// A structured value that can't be written, or that another client has written and this one can't read.
+    Structure(YamlError),
     /// Too much output waits already.
     Full,
     /// The server is away, and what was to be sent does not wait for it.
@@ -85,6 +88,7 @@ impl fmt::Display for ClientError {
                 write!(f, "{name:?} is no name: it must not be empty nor hold '=' or a line end")
             }
             Self::BadValue => f.write_str("the value holds a line end, which must be encoded"),
+            Self::Structure(error) => write!(f, "the structured value can't be used: {error}"),
             Self::Full => f.write_str("too much output waits"),
             Self::Away => f.write_str("the server is away"),
             Self::TimedOut => f.write_str("no answer in time"),
@@ -102,6 +106,7 @@ impl std::error::Error for ClientError {
         match self {
             Self::Connect(error) => Some(error),
             Self::NoServer(error) | Self::NoPassword(error) => Some(error),
+            Self::Structure(error) => Some(error),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 use super::super::flags::Flags;
 use super::super::line::{ClacksLines, Line};
 use super::super::server_line::ServerLine;
+use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
 use super::error::ClientError;
 use super::event::{ClientInfo, Event, text};
@@ -123,6 +124,8 @@ struct Requests {
     unflushed: bool,
     /// It reconnects by itself.
     lasting: Option<Lasting>,
+    /// What is at hand of the cache.
+    local: Option<Rc<RefCell<Local>>>,
 }
 
 struct Request {
@@ -142,6 +145,12 @@ enum Want {
         key: Vec<u8>,
         value: Option<Vec<u8>>,
         reply: Reply<Option<Vec<u8>>>,
+    },
+    Values {
+        keys: Vec<Vec<u8>>,
+        /// Of the first ones: there is an answer to each, in order.
+        values: Vec<Option<Vec<u8>>>,
+        reply: Reply<Vec<Option<Vec<u8>>>>,
     },
     Keys(Vec<Vec<u8>>, Reply<Vec<Vec<u8>>>),
     Clients(Vec<ClientInfo>, Reply<Vec<ClientInfo>>),
@@ -285,7 +294,9 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn listen(&self, name: &[u8]) -> Result<(), ClientError> {
-        self.subscribe(&CommandLine::named("LISTEN", name)?, Subscription::Listen(name))
+        let command = CommandLine::named("LISTEN", name)?;
+        self.program_listens(name, true);
+        self.subscribe(&command, Subscription::Listen(name))
     }
 
     /// Listens to a name no more.
@@ -293,7 +304,11 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn unlisten(&self, name: &[u8]) -> Result<(), ClientError> {
-        self.subscribe(&CommandLine::named("UNLISTEN", name)?, Subscription::Unlisten(name))
+        let command = CommandLine::named("UNLISTEN", name)?;
+        if !self.program_listens(name, false) {
+            return Ok(());
+        }
+        self.subscribe(&command, Subscription::Unlisten(name))
     }
 
     /// Keeps a value.
@@ -388,7 +403,22 @@ impl Client {
         reply: impl FnOnce(Result<Option<Vec<u8>>, ClientError>, &Client) + 'static,
     ) -> Result<(), ClientError> {
         let command = CommandLine::named("RETRIEVE", key)?;
-        self.request(command, Want::Value { key: key.to_vec(), value: None, reply: Box::new(reply) })
+        self.request(&command, Want::Value { key: key.to_vec(), value: None, reply: Box::new(reply) })
+    }
+
+    /// Asks for the values of many keys, all at once: they come in the order of the keys, `None` for one that has none.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    pub fn retrieve_many<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        reply: impl FnOnce(Result<Vec<Option<Vec<u8>>>, ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        let command = |key: &K| CommandLine::named("RETRIEVE", key.as_ref());
+        let commands = keys.iter().map(command).collect::<Result<Vec<_>, _>>()?;
+        let keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
+        self.request_all(&commands, Want::Values { keys, values: Vec::new(), reply: Box::new(reply) })
     }
 
     /// Asks for all keys, in byte order.
@@ -399,7 +429,7 @@ impl Client {
         &self,
         reply: impl FnOnce(Result<Vec<Vec<u8>>, ClientError>, &Client) + 'static,
     ) -> Result<(), ClientError> {
-        self.request(CommandLine::word("KEYLIST"), Want::Keys(Vec::new(), Box::new(reply)))
+        self.request(&CommandLine::word("KEYLIST"), Want::Keys(Vec::new(), Box::new(reply)))
     }
 
     /// Asks for all clients, by CID.
@@ -410,7 +440,7 @@ impl Client {
         &self,
         reply: impl FnOnce(Result<Vec<ClientInfo>, ClientError>, &Client) + 'static,
     ) -> Result<(), ClientError> {
-        self.request(CommandLine::word("CLIENTLIST"), Want::Clients(Vec::new(), Box::new(reply)))
+        self.request(&CommandLine::word("CLIENTLIST"), Want::Clients(Vec::new(), Box::new(reply)))
     }
 
     /// Calls back when everything that was sent before has taken effect.
@@ -447,7 +477,11 @@ impl Client {
         Ok(())
     }
 
-    fn request(&self, command: CommandLine, want: Want) -> Result<(), ClientError> {
+    fn request(&self, command: &CommandLine, want: Want) -> Result<(), ClientError> {
+        self.request_all(std::slice::from_ref(command), want)
+    }
+
+    fn request_all(&self, commands: &[CommandLine], want: Want) -> Result<(), ClientError> {
         let requests = &mut *self.requests.borrow_mut();
         if requests.waiting.len() >= MOST_REQUESTS {
             return Err(ClientError::Full);
@@ -456,9 +490,11 @@ impl Client {
             self.flush_with(requests, Want::Nothing)?;
         }
         let first = self.next_item();
-        self.send(command.bytes())?;
-        // If the rest can't be sent, what this brings must not be taken for another's.
-        requests.unflushed = true;
+        for command in commands {
+            self.send(command.bytes())?;
+            // If the rest can't be sent, what this brings must not be taken for another's.
+            requests.unflushed = true;
+        }
         self.flush_with(requests, want)?;
         if let Some(request) = requests.waiting.back_mut() {
             request.items.start = first;
@@ -486,6 +522,28 @@ impl Client {
         Ok(())
     }
 
+    // ---- a copy at hand ---------------------------------------------------------------------------
+
+    /// What is at hand of the cache, made if there is nothing yet.
+    pub(super) fn local_copy(&self, limits: LocalCopy) -> Rc<RefCell<Local>> {
+        let local = &mut self.requests.borrow_mut().local;
+        local.get_or_insert_with(|| Rc::new(RefCell::new(Local::new(limits)))).clone()
+    }
+
+    pub(super) fn listen_for_copy(&self, key: &[u8], on: bool) -> Result<(), ClientError> {
+        if on {
+            self.subscribe(&CommandLine::named("LISTEN", key)?, Subscription::Listen(key))
+        } else {
+            self.subscribe(&CommandLine::named("UNLISTEN", key)?, Subscription::Unlisten(key))
+        }
+    }
+
+    /// Says whether the server is to be told.
+    fn program_listens(&self, name: &[u8], on: bool) -> bool {
+        let local = &self.requests.borrow().local;
+        local.as_ref().is_none_or(|local| local.borrow_mut().program_listens(name, on))
+    }
+
     fn send(&self, line: &[u8]) -> Result<(), ClientError> {
         Ok(self.communicator.send(self.id, &[line])?)
     }
@@ -500,7 +558,7 @@ impl fmt::Debug for Client {
 impl Requests {
     fn new(timeout: Duration, lasting: Option<Lasting>) -> Rc<RefCell<Self>> {
         let waiting = VecDeque::new();
-        Rc::new(RefCell::new(Self { timeout, waiting, serial: 0, unflushed: false, lasting }))
+        Rc::new(RefCell::new(Self { timeout, waiting, serial: 0, unflushed: false, lasting, local: None }))
     }
 }
 
@@ -515,9 +573,16 @@ impl Request {
         match &mut self.want {
             Want::Nothing | Want::Done(_) => {}
             Want::Value { key, value, .. } => {
-                let found = line.strip_prefix(b"RETRIEVED ").and_then(|rest| rest.strip_prefix(&key[..]));
-                if let Some(found) = found.and_then(|rest| rest.strip_prefix(b"=")) {
+                if let Some(found) = retrieved(line, key) {
                     *value = Some(found.to_vec());
+                }
+            }
+            Want::Values { keys, values, .. } => {
+                let Some(key) = keys.get(values.len()) else { return };
+                if let Some(found) = retrieved(line, key) {
+                    values.push(Some(found.to_vec()));
+                } else if line.strip_prefix(b"NOTRETRIEVED ") == Some(key) {
+                    values.push(None);
                 }
             }
             Want::Keys(keys, _) => keys.extend(line.strip_prefix(b"KEY ").map(<[u8]>::to_vec)),
@@ -540,6 +605,10 @@ impl Request {
             Want::Nothing => {}
             Want::Done(reply) => reply(answer(failed, ()), client),
             Want::Value { value, reply, .. } => reply(answer(failed, value), client),
+            Want::Values { keys, mut values, reply } => {
+                values.resize(keys.len(), None);
+                reply(answer(failed, values), client);
+            }
             Want::Keys(keys, reply) => reply(answer(failed, keys), client),
             Want::Clients(clients, reply) => reply(answer(failed, clients), client),
         }
@@ -641,6 +710,7 @@ impl<H: ClientHandler> Session<H> {
         }
         match Event::of(line) {
             Some(Event::Error { message }) if self.refused(&message) => Ok(()),
+            Some(event) if self.is_for_copy(&event, cx) => Ok(()),
             Some(event) => self.handler.event(&event, &client),
             None => {
                 if let Some(request) = self.requests.borrow_mut().waiting.front_mut() {
@@ -648,6 +718,18 @@ impl<H: ClientHandler> Session<H> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn is_for_copy(&self, event: &Event, cx: &Cx<'_, ClacksLines>) -> bool {
+        let local = &self.requests.borrow().local;
+        local.as_ref().is_some_and(|local| local.borrow_mut().hears(event, cx.time()))
+    }
+
+    /// Nothing is known any more.
+    fn lose_copy(&self) {
+        if let Some(local) = &self.requests.borrow().local {
+            local.borrow_mut().lost();
         }
     }
 
@@ -680,6 +762,11 @@ impl<H: ClientHandler> Session<H> {
             request.finish(skipped, client);
         }
     }
+}
+
+/// The value that this key was found with.
+fn retrieved<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(b"RETRIEVED ")?.strip_prefix(key)?.strip_prefix(b"=")
 }
 
 /// The number of a request, out of the id of its `FLUSH`.
@@ -748,6 +835,7 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
         }
         cx.hold(cx.id(), true);
         let why = self.end.take().unwrap_or_else(|| reason(why));
+        self.lose_copy();
         self.fail_unqueued(&why, cx);
         self.server.clear();
         match replace(&mut self.inside, false) {
@@ -758,6 +846,7 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
         let client = self.client(cx);
+        self.lose_copy();
         let why = self.end.take().unwrap_or_else(|| reason(why));
         let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
         for request in waiting {

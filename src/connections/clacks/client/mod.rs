@@ -5,6 +5,7 @@
 //! the request, so that a reply is never taken for another's, and a refusal never for a silence.
 
 mod blocking;
+mod cache;
 mod command;
 mod error;
 mod event;
@@ -13,13 +14,16 @@ mod lasting;
 mod login;
 mod options;
 mod route;
+mod structure;
 mod value;
 
 pub use blocking::BlockingClient;
+pub use cache::{BlockingCache, Cache, LocalCopy};
 pub use error::ClientError;
 pub use event::{ClientInfo, Event};
 pub use evented::{Client, ClientHandler, Reply};
 pub use login::Login;
 pub use options::ClientOptions;
 pub use route::Route;
-pub use value::{decode_value, encode_value};
+pub use structure::{Structure, YamlError};
+pub use value::{Value, decode_value, encode_value};

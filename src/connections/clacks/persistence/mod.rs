@@ -15,7 +15,7 @@ mod paths;
 mod record;
 mod recovery;
 pub(super) mod saver;
-mod scalar;
+pub(super) mod scalar;
 mod segment;
 #[cfg(test)]
 mod simulation;

@@ -14,10 +14,10 @@ const BARE_WITH_SPACES_MAX: usize = 80;
 
 /// Why a line holds no scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoScalar(pub(super) &'static str);
+pub(in crate::connections::clacks) struct NoScalar(pub(in crate::connections::clacks) &'static str);
 
 /// Writes a scalar.
-pub(super) fn write(out: &mut Vec<u8>, text: &[u8]) {
+pub(in crate::connections::clacks) fn write(out: &mut Vec<u8>, text: &[u8]) {
     match style(text) {
         Style::Bare => out.extend_from_slice(text),
         Style::Single => {
@@ -99,7 +99,7 @@ fn write_double(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Reads the scalar at the end of a line.
-pub(super) fn read(text: &[u8]) -> Result<Cow<'_, [u8]>, NoScalar> {
+pub(in crate::connections::clacks) fn read(text: &[u8]) -> Result<Cow<'_, [u8]>, NoScalar> {
     let (scalar, rest) = match text.first() {
         Some(b'"' | b'\'') => quoted(text)?,
         _ => return bare(text).map(Cow::Borrowed),
@@ -108,7 +108,7 @@ pub(super) fn read(text: &[u8]) -> Result<Cow<'_, [u8]>, NoScalar> {
 }
 
 /// Reads a key at the beginning of a line: what stands before the colon, and what behind it without its first space.
-pub(super) fn read_key(line: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), NoScalar> {
+pub(in crate::connections::clacks) fn read_key(line: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), NoScalar> {
     const NO_COLON: NoScalar = NoScalar("a key without a colon");
     if let Some(b'"' | b'\'') = line.first() {
         let (key, rest) = quoted(line)?;
@@ -137,7 +137,7 @@ fn bare(text: &[u8]) -> Result<&[u8], NoScalar> {
 }
 
 /// A quoted scalar, and what stands behind it.
-fn quoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), NoScalar> {
+pub(in crate::connections::clacks) fn quoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), NoScalar> {
     const OPEN: NoScalar = NoScalar("quotes that are not closed on the line");
     let Some((&quote, inner)) = text.split_first() else { return Err(OPEN) };
     if quote == b'\'' {
