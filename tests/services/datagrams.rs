@@ -2,7 +2,7 @@
 
 use eventdispatcher::connections::datagram::Address;
 use eventdispatcher::connections::messages::{
-    Answer, Call, DatagramMessages, Dispatcher, Hooks, MessageAddress, NoAnswer, Request, Service,
+    Answer, Call, DatagramMessages, Dispatcher, Hooks, MessageAddress, NoAnswer, Recipient, Request, Service,
 };
 use eventdispatcher::dispatcher::{DATAGRAM_MAX_UDP, Message, MessageRef};
 use eventdispatcher::{
@@ -22,7 +22,12 @@ struct Notes {
     lines: Vec<String>,
 }
 
-impl Hooks for Notes {}
+impl Hooks for Notes {
+    fn undelivered(&mut self, to: Recipient<'_>, error: &std::io::Error, call: &mut Call<'_, Self>) {
+        assert!(call.communicator().is_alive(call.key()));
+        self.lines.push(format!("not delivered to {to}: {:?}", error.kind()));
+    }
+}
 
 impl Notes {
     fn note(&mut self, message: MessageRef<'_>, _: &mut Call<'_, Self>) -> HandlerResult {
@@ -333,6 +338,41 @@ fn a_unix_socket_takes_64_kib_and_answers_whoever_can_be_answered() {
         service.borrow_mut().dispatcher.send(&link, message.view()).unwrap();
         assert_eq!(answer(), expected);
     }
+}
+
+#[test]
+fn a_broadcast_in_datagrams_reaches_whoever_is_there_and_tells_who_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (communicator, service) = (Communicator::new().unwrap(), service());
+    let messages = DatagramMessages::new();
+    let socket = UnixBind::new(folder.path().join("service")).bind_datagrams().unwrap();
+    let id = communicator.datagrams(socket, messages.serve(Rc::clone(&service))).unwrap();
+    let names = ["one", "nobody", "two"];
+    let bind = |name| {
+        let socket = UnixDatagram::bind(folder.path().join(name)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    let (one, two) = (bind("one"), bind("two"));
+    let address = |name: &str| UnixAddress::file(folder.path().join(name)).unwrap();
+    let message = Message::new("NEWS").unwrap();
+    let refused = service
+        .borrow_mut()
+        .dispatcher
+        .broadcast_to(names.map(|name| messages.link(&communicator, id, address(name))), message.view());
+    assert!(refused.is_empty(), "{refused:?}");
+    for socket in [&one, &two] {
+        assert!(received(&communicator, |packet| socket.recv(packet)).starts_with("NEWS reply_to="));
+    }
+    until(&communicator, || lines(&service).len() == 1);
+    assert_eq!(lines(&service), [format!("not delivered to {}: NotFound", address("nobody"))]);
+
+    // Who does not take it is given back.
+    communicator.remove(id);
+    let links = [messages.link(&communicator, id, address("one"))];
+    let refused = service.borrow_mut().dispatcher.broadcast_to(links, message.view());
+    assert!(matches!(refused[..], [(_, SendError::Gone)]), "{refused:?}");
+    assert_eq!(service.borrow().dispatcher.coverage().get("NEWS").sent, 3);
 }
 
 #[test]

@@ -88,6 +88,23 @@ impl<'a, S: 'static> Call<'a, S> {
         self.dispatcher.broadcast(self.peer.communicator(), ids, message)
     }
 
+    /// Sends a message to many peers of any kind: see [`Dispatcher::broadcast_to`].
+    pub fn broadcast_to<P: Peer>(
+        &mut self,
+        peers: impl IntoIterator<Item = P>,
+        message: MessageRef<'_>,
+    ) -> Vec<(P, SendError)> {
+        self.dispatcher.broadcast_to(peers, message)
+    }
+
+    /// Asks any peer, such as a [`DatagramLink`](super::DatagramLink): see [`Dispatcher::request`].
+    ///
+    /// # Errors
+    /// When nothing was sent; the callback will not be called.
+    pub fn request_to(&mut self, peer: &dyn Peer, request: Request<S>) -> Result<(), RequestError> {
+        self.dispatcher.request(peer, request)
+    }
+
     /// Asks the peer: see [`Dispatcher::request`].
     ///
     /// # Errors

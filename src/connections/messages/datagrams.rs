@@ -64,6 +64,24 @@ pub trait MessageAddress: Address + Answered {}
 impl MessageAddress for SocketAddr {}
 impl MessageAddress for UnixAddress {}
 
+/// Whom a datagram was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient<'a> {
+    /// By UDP.
+    Udp(SocketAddr),
+    /// By a Unix socket.
+    Unix(&'a UnixAddress),
+}
+
+impl fmt::Display for Recipient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(address) => address.fmt(f),
+            Self::Unix(address) => address.fmt(f),
+        }
+    }
+}
+
 /// What differs between kinds of addresses. It can't be named outside.
 pub trait Answered: Sized {
     /// The longest message that the C++ library reads.
@@ -72,6 +90,8 @@ pub trait Answered: Sized {
     fn to_reply_to(&self) -> Option<Vec<u8>>;
     /// Where a message is answered that came from `self` and names this address.
     fn answered_at(&self, reply_to: &[u8]) -> Option<Self>;
+    /// As the hooks are told.
+    fn recipient(&self) -> Recipient<'_>;
 }
 
 impl Answered for SocketAddr {
@@ -86,6 +106,10 @@ impl Answered for SocketAddr {
         let named: Self = std::str::from_utf8(reply_to).ok()?.parse().ok()?;
         let same = named.ip().to_canonical() == self.ip().to_canonical();
         (same && named.port() > 0).then(|| Self::new(self.ip(), named.port()))
+    }
+
+    fn recipient(&self) -> Recipient<'_> {
+        Recipient::Udp(*self)
     }
 }
 
@@ -111,6 +135,10 @@ impl Answered for UnixAddress {
             return Self::file(Path::new(std::ffi::OsStr::from_bytes(reply_to))).ok();
         }
         Self::abstract_name(reply_to).ok()
+    }
+
+    fn recipient(&self) -> Recipient<'_> {
+        Recipient::Unix(self)
     }
 }
 
@@ -315,7 +343,9 @@ impl<S: Hooks, A: MessageAddress> Handler<Packets<A>> for DatagramService<S, A> 
             }
             Packet::Undelivered { to, error } => {
                 let what = || format!("a message to {to} did not arrive: {error}");
-                self.service.borrow_mut().dispatcher.complain(&self.peer(None, cx), what);
+                let (service, peer) = (&mut *self.service.borrow_mut(), self.peer(None, cx));
+                service.dispatcher.complain(&peer, what);
+                service.call(&peer, |state, call| state.undelivered(to.recipient(), &error, call));
             }
         }
         Ok(())

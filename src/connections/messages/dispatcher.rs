@@ -427,6 +427,24 @@ impl<S: 'static> Dispatcher<S> {
         Ok(refused)
     }
 
+    /// Sends a message to many peers of any kind, such as [`DatagramLink`](super::DatagramLink)s; gives back those that did
+    /// not take it, with the reason. For streams alone [`broadcast`](Self::broadcast) costs less.
+    pub fn broadcast_to<P: Peer>(
+        &mut self,
+        peers: impl IntoIterator<Item = P>,
+        message: MessageRef<'_>,
+    ) -> Vec<(P, SendError)> {
+        let (mut times, mut refused) = (0, Vec::new());
+        for peer in peers {
+            match peer.send(message) {
+                Ok(()) => times += 1,
+                Err(error) => refused.push((peer, error)),
+            }
+        }
+        self.sent(message, times, format_args!("{times} peers"));
+        refused
+    }
+
     /// Sends a message that is to be answered. It gets a `serial`, and the message that comes back through the same
     /// connection with this serial is its answer. So is an INVALID or UNKNOWN about its command, or a SERVICE_UNAVAILABLE
     /// about it, without a serial: then the oldest request of this command is meant.

@@ -1,9 +1,11 @@
 //! What a service says to the built-in commands, and to its connections.
 
 use super::call::Call;
+use super::datagrams::Recipient;
 use crate::communicator::{Closed, HandlerResult, Timeout};
 use crate::dispatcher::MessageRef;
 use std::collections::BTreeSet;
+use std::io;
 
 /// What the state of a service has to say to the built-in commands, and to what happens to its connections. All of it has a
 /// default, so a service without a word is `impl Hooks for Store {}`.
@@ -68,6 +70,10 @@ pub trait Hooks: Sized + 'static {
     fn drained(&mut self, call: &mut Call<'_, Self>) -> HandlerResult {
         Ok(())
     }
+
+    /// A message that was sent in a datagram did not arrive, as far as that is known: nobody is at this address, or who is
+    /// there has not read for too long. It was logged; a request in it goes on waiting until its time is over.
+    fn undelivered(&mut self, to: Recipient<'_>, error: &io::Error, call: &mut Call<'_, Self>) {}
 
     /// HELP: adds commands that no entry names, such as those of a pattern, to those that are listed.
     fn help(&self, commands: &mut BTreeSet<String>) {}

@@ -93,7 +93,7 @@ mod waiting;
 
 pub use call::Call;
 pub use coverage::{Counts, Coverage};
-pub use datagrams::{DatagramLink, DatagramMessages, DatagramService, MessageAddress};
+pub use datagrams::{DatagramLink, DatagramMessages, DatagramService, MessageAddress, Recipient};
 pub use dispatcher::{Action, Dispatched, Dispatcher, EntryError};
 pub use hooks::Hooks;
 pub use peer::{Link, Peer};

@@ -7,7 +7,8 @@ use crate::dispatcher::{MessageRef, Messages};
 /// Who a message came from, and how it is answered.
 ///
 /// An action gets its messages through any kind of connection, and answers them without knowing which. The context of a
-/// stream of [`Messages`], or of a connection of packets, is a peer; so is a [`Link`], which names a stream while no callback of it runs.
+/// stream of [`Messages`], or of a connection of packets, is a peer; so is a [`Link`], which names one while no
+/// callback of it runs, and a [`DatagramLink`](super::DatagramLink).
 pub trait Peer {
     /// The loop.
     fn communicator(&self) -> &Communicator;
@@ -55,21 +56,21 @@ impl Peer for Cx<'_, Records> {
     }
 }
 
-/// A stream of messages, by its name.
+/// A connection to one other side, a stream or one of packets, by its name.
 #[derive(Debug, Clone, Copy)]
-pub struct Link<'a> {
+pub struct Link<'a, C = Messages> {
     communicator: &'a Communicator,
-    id: Id<Messages>,
+    id: Id<C>,
 }
 
-impl<'a> Link<'a> {
-    /// The stream `id` of a communicator. It need not be there any more: sending says so.
-    pub fn new(communicator: &'a Communicator, id: Id<Messages>) -> Self {
+impl<'a, C> Link<'a, C> {
+    /// The connection `id` of a communicator. It need not be there any more: sending says so.
+    pub fn new(communicator: &'a Communicator, id: Id<C>) -> Self {
         Self { communicator, id }
     }
 }
 
-impl Peer for Link<'_> {
+impl Peer for Link<'_, Messages> {
     fn communicator(&self) -> &Communicator {
         self.communicator
     }
@@ -81,5 +82,18 @@ impl Peer for Link<'_> {
     }
     fn stream(&self) -> Option<Id<Messages>> {
         Some(self.id)
+    }
+}
+
+impl Peer for Link<'_, Records> {
+    fn communicator(&self) -> &Communicator {
+        self.communicator
+    }
+    fn key(&self) -> Key {
+        self.id.key()
+    }
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
+        let bytes = message.to_text().map_err(|error| SendError::Encode(error.into()))?;
+        self.communicator.send(self.id, &bytes)
     }
 }

@@ -137,6 +137,15 @@ impl<S: Hooks> Handler<Records> for Service<S> {
         self.call(cx, |state, call| state.eof(call))
     }
 
+    fn failed(&mut self, why: &Closed, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.call(cx, |state, call| state.failed(why, call))
+    }
+
+    fn lost(&mut self, why: &Closed, cx: &Cx<'_, Records>) -> HandlerResult {
+        self.dispatcher.closed(&mut self.state, cx)?;
+        self.call(cx, |state, call| state.lost(why, call))
+    }
+
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, Records>) {
         self.ended(why, cx);
     }
