@@ -132,6 +132,8 @@ free_port() {
 start() {
   local name=$1 core=$2 where=$3
   shift 3
+  # One that a server has left behind is none to wait for.
+  if [[ $where == /* ]]; then rm -f "$where"; fi
   taskset --cpu-list "$core" "$@" >"$folder/$name.log" 2>&1 </dev/null &
   local process=$!
   servers+=("$process")
@@ -177,24 +179,27 @@ declare -A t
 unix() { t[$1]="$2;proto=$3;unix=$folder/$1.sock"; }
 clacks() { t[$1]="$2;proto=clacks;unix=$folder/$1.sock;user=bench;pass=$password"; }
 
-clacksd_at clacksd 0 ''
-clacks clacksd clacksd
-start ceiling 0 "$folder/ceiling.sock" "$ceiling" "$folder/ceiling.sock"
-unix ceiling ceiling clacks
-peers=()
-if has redis-server; then
-  redis_at redis "$folder/redis.sock" --port 0 --unixsocket "$folder/redis.sock" --unixsocketperm 700 --appendonly no
-  unix redis Redis redis
-  peers+=(redis)
-fi
-if has memcached; then
-  start memcached 0 "$folder/memcached.sock" \
-    memcached -u "$(id -un)" -t 1 -s "$folder/memcached.sock" -c 20000 -m 1024 -b 4096
-  unix memcached memcached memcached
-  peers+=(memcached)
-fi
-if has mosquitto; then
-  cat >"$folder/mosquitto.conf" <<X
+# What the main tables are about, with nothing behind it.
+peers=() all=()
+start_all() {
+  peers=()
+  clacksd_at clacksd 0 ''
+  clacks clacksd clacksd
+  start ceiling 0 "$folder/ceiling.sock" "$ceiling" "$folder/ceiling.sock"
+  unix ceiling ceiling clacks
+  if has redis-server; then
+    redis_at redis "$folder/redis.sock" --port 0 --unixsocket "$folder/redis.sock" --unixsocketperm 700 --appendonly no
+    unix redis Redis redis
+    peers+=(redis)
+  fi
+  if has memcached; then
+    start memcached 0 "$folder/memcached.sock" \
+      memcached -u "$(id -un)" -t 1 -s "$folder/memcached.sock" -c 20000 -m 1024 -b 4096
+    unix memcached memcached memcached
+    peers+=(memcached)
+  fi
+  if has mosquitto; then
+    cat >"$folder/mosquitto.conf" <<X
 user $(id -un)
 listener 0 $folder/mosquitto.sock
 allow_anonymous true
@@ -203,17 +208,22 @@ max_queued_messages 0
 max_connections -1
 log_dest none
 X
-  start mosquitto 0 "$folder/mosquitto.sock" mosquitto -c "$folder/mosquitto.conf"
-  unix mosquitto Mosquitto mqtt
-  peers+=(mosquitto)
-fi
-if has nats-server; then
-  free_port
-  nats=$REPLY
-  start nats 0 "$nats" env GOMAXPROCS=1 nats-server --addr 127.0.0.1 --port "$nats" --log "$folder/nats-server.log"
-  t[nats]="NATS (TCP);proto=nats;tcp=127.0.0.1:$nats;pidfile=$folder/nats.pid"
-  peers+=(nats)
-fi
+    start mosquitto 0 "$folder/mosquitto.sock" mosquitto -c "$folder/mosquitto.conf"
+    unix mosquitto Mosquitto mqtt
+    peers+=(mosquitto)
+  fi
+  if has nats-server; then
+    free_port
+    nats=$REPLY
+    start nats 0 "$nats" env GOMAXPROCS=1 nats-server --addr 127.0.0.1 --port "$nats" --log "$folder/nats-server.log"
+    t[nats]="NATS (TCP);proto=nats;tcp=127.0.0.1:$nats;pidfile=$folder/nats.pid"
+    peers+=(nats)
+  fi
+  all=()
+  for name in "${peers[@]}"; do all+=("${t[$name]}"); done
+  all+=("${t[ceiling]};role=reference" "${t[clacksd]};role=subject")
+}
+stop_all() { for name in clacksd ceiling "${peers[@]}"; do stop "$name"; done; }
 
 # --- Measuring ------------------------------------------------------------------------------------------------------------------
 
@@ -225,7 +235,7 @@ measure() {
   while [ "$1" != -- ]; do arguments+=(--target "$1"); shift; done
   shift
   say "$title"
-  wait_for taskset --cpu-list 1 "$load" --title "$title" --rounds "$rounds" --seconds "$seconds" --patience "${patience:-10}" \
+  wait_for taskset --cpu-list 1 "$load" --title "$title" --rounds "$rounds" --seconds "$seconds" --patience "$patience" \
     "${arguments[@]}" "$@" >"$folder/measured.md" || is_whole=''
   tee -a "$output" <"$folder/measured.md"
 }
@@ -242,11 +252,11 @@ The ceiling is benches/ceiling, which does next to nothing but what the load ask
 [ -z "$is_short" ] || tell '' "A trial, not optimized: its figures say nothing."
 tell ''
 
-all=()
-for peer in "${peers[@]}"; do all+=("${t[$peer]}"); done
-own=("${t[ceiling]};role=reference" "${t[clacksd]};role=subject")
+start_all
 
-patience=60 measure "Signals and values" "${all[@]}" "${own[@]}" -- "${more_targets[@]}" --cpu \
+patience=60
+if [ -n "$is_short" ]; then patience=0; fi
+measure "Signals and values" "${all[@]}" -- "${more_targets[@]}" --cpu \
   fan-out:n=1 fan-out:n=10 fan-out:n=100 \
   latency:n=1 latency:n=10 latency:n=100 \
   ingest \
@@ -255,8 +265,13 @@ patience=60 measure "Signals and values" "${all[@]}" "${own[@]}" -- "${more_targ
   topics \
   fan-out:n=1,size=65536,window=64 fan-out:n=10,size=65536,window=64 cache:depth=4,size=65536,keys=100
 
-measure "Idle" "${all[@]}" "${own[@]}" -- "${more_targets[@]}" "idle:n=100,seconds=$idle_seconds"
-measure "Idle clients" "${all[@]}" "${own[@]}" -- "${more_targets[@]}" "clients:n=$idle_clients"
+if [ -z "$is_short" ]; then patience=10; fi
+
+# Anew: what was measured before must not have left memory that clients take again.
+stop_all
+start_all
+measure "Idle" "${all[@]}" -- "${more_targets[@]}" "idle:n=100,seconds=$idle_seconds"
+measure "Idle clients" "${all[@]}" -- "${more_targets[@]}" "clients:n=$idle_clients"
 
 # With TLS.
 tls_targets=()
@@ -264,7 +279,7 @@ if has openssl; then
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \
     -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$folder/key.pem" -out "$folder/cert.pem" 2>"$folder/openssl.log" \
     || { cat "$folder/openssl.log" >&2; die "openssl has made no certificate"; }
-  if has redis-server && redis-server --port 0 --tls-port 0 --version >/dev/null 2>&1; then
+  if has redis-server && ldd "$(command -v redis-server)" | grep -q libssl; then
     free_port
     redis_tls=$REPLY
     redis_at redis-tls "$redis_tls" --port 0 --tls-port "$redis_tls" --bind 127.0.0.1 --tls-cert-file "$folder/cert.pem" \
@@ -315,9 +330,7 @@ stop master
 
 # The loop itself, beside other loops.
 if [ -z "$is_short" ]; then
-  for name in "${!t[@]}"; do
-    case $name in clacksd-tls | redis-tls | lasting | redis-lasting | master) ;; *) stop "$name" ;; esac
-  done
+  stop_all
   tell "### The loop beside other loops" '' "CPU time of the thread, in ns for each operation."
   for part in dispatch timers; do
     say "the loop: $part"
