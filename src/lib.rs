@@ -42,6 +42,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The folder `docs/guide` of the package goes from here to a message server with TLS, in nine short chapters;
+//! `docs/from-cpp.md` is for who knows the C++ library.
+//!
 //! # The rooms
 //! | module | what is in it |
 //! |---|---|

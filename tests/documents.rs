@@ -154,8 +154,8 @@ fn identifier(text: &str) -> &str {
 fn named(code: &str) -> Option<String> {
     let path = code.split(['(', '<', ' ', '{', '!']).next()?;
     let parts: Vec<_> = path.split("::").collect();
-    let is_type = |part: &&str| part.starts_with(|c: char| c.is_ascii_uppercase());
-    let first = parts.iter().position(|part| is_type(&part)).unwrap_or(parts.len() - 1);
+    let is_type = |part: &str| part.starts_with(|c: char| c.is_ascii_uppercase());
+    let first = parts.iter().position(|part| is_type(part)).unwrap_or(parts.len() - 1);
     let names = &parts[first..];
     (names.len() <= 2 && names.iter().all(|name| !name.is_empty() && identifier(name) == *name))
         .then(|| names.join("::"))
