@@ -21,6 +21,7 @@ use support::daemon::{Program, memory};
 use support::talk::{check_lines, check_well, clacksd, discarded, line, line_with, monitor};
 use support::{Clacksd, Client, DEADLINE, text};
 
+const CLACKS: Option<&str> = option_env!("CARGO_BIN_EXE_clacks");
 const MIB: u64 = 1 << 20;
 
 /// The descriptors that the server has open. Only root may see them: for all others there are none.
@@ -167,7 +168,7 @@ fn a_client_that_is_stopped_is_cut_off_and_goes_on_later() {
     let mut server = clacksd(&format!("<maxoutbuffer>{MOST}</maxoutbuffer><maxline>{MIB}</maxline>"));
     let mut pair = Pair::new(&mut server);
     let mut monitor = monitor(&mut server);
-    let mut command = Command::new(option_env!("CARGO_BIN_EXE_clacks").unwrap());
+    let mut command = Command::new(CLACKS.expect("cargo builds clacks before it runs this test"));
     command.args(["listen", "steady", "big"]).env("CLACKS_SOCKET", server.socket());
     command.env("CLACKS_USER", "rwuser").env("CLACKS_PASSWORD", "rwpass").stdin(Stdio::null());
     let stopped = Program::start(&mut command);

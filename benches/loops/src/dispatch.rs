@@ -210,6 +210,7 @@ fn tokio(active: usize, of: usize, times: usize) -> f64 {
     for fd in &fds {
         let (fd, done, all) = (fd.clone(), done.clone(), all.clone());
         tasks.spawn_local(async move {
+            #[expect(deprecated, reason = "its successor is unsafe; what is shared here stays open")]
             let fd = AsyncFd::with_interest(fd, Interest::READABLE).expect("an eventfd can be polled");
             loop {
                 let mut ready = fd.readable().await.expect("the poll works");

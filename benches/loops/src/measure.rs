@@ -33,8 +33,11 @@ impl Random {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     columns: Vec<String>,
-    rows: Vec<(String, Vec<(usize, Vec<f64>)>)>,
+    rows: Vec<(String, Vec<Cell>)>,
 }
+
+/// Its column, and its samples.
+type Cell = (usize, Vec<f64>);
 
 impl Table {
     pub(crate) fn add(&mut self, row: &str, column: &str, sample: f64) {
