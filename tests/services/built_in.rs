@@ -1,12 +1,13 @@
 //! The built-in commands: what goes in, what comes out.
 
 use crate::world::{World, answers, line, read_all};
-use eventdispatcher::connections::messages::{Call, Dispatcher, Hooks, Link};
+use eventdispatcher::connections::messages::{Call, Dispatcher, Hooks, Link, Service};
 use eventdispatcher::dispatcher::{Entry, Message, MessageRef, Messages, Pattern};
-use eventdispatcher::{HandlerResult, unix_stream};
+use eventdispatcher::{Communicator, HandlerResult, Pauses, Reconnect, unix_stream};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 
 struct Plain;
 impl Hooks for Plain {}
@@ -247,6 +248,33 @@ fn a_service_registers_and_leaves() {
     world.communicator.run().unwrap();
     assert_eq!(read_all(&mut world.peer), "UNREGISTER service=my_service\n");
     assert!(!world.service.borrow().dispatcher.is_ready());
+}
+
+#[test]
+fn a_permanent_connection_registers_before_what_waits_for_it() {
+    struct Registered;
+    impl Hooks for Registered {
+        fn connected(&mut self, call: &mut Call<'_, Self>) -> HandlerResult {
+            call.register()?;
+            call.reply(Message::new("SECOND")?.view())?; // behind what waits
+            Ok(call.greet(Message::new("FIRST")?.view())?)
+        }
+    }
+    let mut dispatcher = Dispatcher::with_built_in();
+    dispatcher.set_name("s").unwrap();
+    let service = Service::new(Registered, dispatcher).shared();
+    let (ours, mut daemon) = UnixStream::pair().unwrap();
+    let mut ours = Some(ours);
+    let connect = move || unix_stream(ours.take().ok_or(std::io::ErrorKind::ConnectionRefused)?);
+    let communicator = Communicator::new().unwrap();
+    let id =
+        communicator.permanent(connect, Reconnect::new(Pauses::never()), Messages::new, Rc::clone(&service));
+    communicator.send(id, Message::new("WAITS").unwrap().view()).unwrap();
+    daemon.write_all(b"STOP\n").unwrap();
+    communicator.run().unwrap();
+    let came = read_all(&mut daemon);
+    assert_eq!(came, "REGISTER service=s;version=1\nFIRST\nWAITS\nSECOND\nUNREGISTER service=s\n");
+    assert_eq!(service.borrow().dispatcher.coverage().get("REGISTER").sent, 1);
 }
 
 #[test]

@@ -57,6 +57,15 @@ impl<'a, S: 'static> Call<'a, S> {
         self.dispatcher.send(self.peer, message)
     }
 
+    /// Sends a message to the peer, and, on a [permanent](Communicator::permanent) connection, before everything that waits for
+    /// it: see [`Communicator::greet`]. From [`Hooks::connected`](super::Hooks::connected), usually.
+    ///
+    /// # Errors
+    /// As [`Communicator::greet`]; on other connections as [`reply`](Self::reply).
+    pub fn greet(&mut self, message: MessageRef<'_>) -> Result<(), SendError> {
+        self.dispatcher.send(&First(self.peer), message)
+    }
+
     /// Answers `request`: the answer goes to its sender and has its serial, as
     /// [`Builder::answer_to`] says.
     ///
@@ -122,7 +131,8 @@ impl<'a, S: 'static> Call<'a, S> {
     }
 
     /// Tells a communicator daemon, at the other end of this connection, which service this is: `REGISTER`, with the
-    /// [name](Dispatcher::set_name) of the service. It answers READY.
+    /// [name](Dispatcher::set_name) of the service. It answers READY. What waits for a permanent connection goes
+    /// [behind](Self::greet) that.
     ///
     /// # Errors
     /// When the service has no name, the connection is none to a daemon alone, or it takes nothing.
@@ -133,7 +143,7 @@ impl<'a, S: 'static> Call<'a, S> {
             name => name.to_owned(),
         };
         let mut message = Message::build("REGISTER").with("service", name).finish()?;
-        self.reply(message.add_version().view())?;
+        self.greet(message.add_version().view())?;
         self.dispatcher.registered.push(id);
         Ok(())
     }
@@ -160,6 +170,24 @@ impl<S: 'static> Call<'_, S> {
 
     pub(super) fn complain(&mut self, what: impl FnOnce() -> String) {
         self.dispatcher.complain(self.peer, what);
+    }
+}
+
+/// A peer that is sent something before what waits for it.
+struct First<'a>(&'a dyn Peer);
+
+impl Peer for First<'_> {
+    fn communicator(&self) -> &Communicator {
+        self.0.communicator()
+    }
+    fn key(&self) -> Key {
+        self.0.key()
+    }
+    fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
+        match self.0.stream().map(|id| self.0.communicator().greet(id, message)) {
+            None | Some(Err(SendError::NotPermanent)) => self.0.send(message),
+            Some(sent) => sent,
+        }
     }
 }
 
