@@ -200,6 +200,18 @@ fn the_functions_that_pages_speak_of_exist() {
 }
 
 #[test]
+fn the_programs_of_all_pages_are_run() {
+    let library = read(&package().join("src/lib.rs"));
+    let mut count = 0;
+    for page in pages().iter().filter(|page| read(page).contains("```rust")) {
+        let path = page.strip_prefix(package()).unwrap().to_string_lossy();
+        assert!(library.contains(&format!("include_str!(\"../{path}\")")), "{path} is not in src/lib.rs");
+        count += 1;
+    }
+    assert!(count >= 12, "only {count} pages");
+}
+
+#[test]
 fn links_lead_to_files() {
     let mut count = 0;
     for page in pages() {
