@@ -5,7 +5,7 @@ mod support;
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -13,6 +13,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eventdispatcher::connections::clacks::{credentials, token};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
@@ -205,7 +207,7 @@ fn a_private_folder_that_can_not_be_trusted_is_refused() {
 
 #[test]
 fn each_signal_ends_it_in_order() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let folder = temporary();
         let socket = folder.path().join("s");
         let server = Program::start(&mut clacksd(folder.path(), &["--socket", "s"]));
@@ -232,6 +234,88 @@ fn each_signal_ends_it_in_order() {
         );
         assert!(ended.stderr.ends_with("ended in order\n"), "{ended:?}");
     }
+}
+
+#[test]
+fn without_a_configuration_sighup_reads_the_password_again() {
+    let folder = temporary();
+    let socket = folder.path().join("s");
+    let server = Program::start(&mut clacksd(folder.path(), &["--socket", "s"]));
+    server.says("try: ");
+    let file = folder.path().join("clacks/password");
+    let user = credentials::default_user();
+    let old = logged_in(&socket, &user, fs::read_to_string(&file).unwrap().trim_end());
+    fs::write(&file, "another\n").unwrap();
+    server.signal(Signal::SIGHUP);
+    check_goodbye(old);
+    let mut new = logged_in(&socket, &user, "another");
+    fs::write(&file, "").unwrap();
+    server.signal(Signal::SIGHUP);
+    server.logs("SIGHUP: everything stays as it is\n");
+    new.barrier().unwrap();
+    server.signal(Signal::SIGTERM);
+    check_goodbye(new);
+    check_orderly(server, &socket);
+}
+
+#[test]
+fn without_a_configuration_it_ends_with_its_terminal() {
+    let folder = temporary();
+    let socket = folder.path().join("s");
+    // No other process must have the terminal's other end.
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let mut open = fs::File::options();
+    open.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits());
+    let terminal = open.open(ptsname_r(&master).unwrap()).unwrap();
+    let mut command = command("setsid");
+    command.args(["--ctty", CLACKSD.unwrap(), "--socket", "s"]).current_dir(folder.path());
+    let server = Program::start_with(command.env("XDG_RUNTIME_DIR", folder.path()), terminal.into());
+    server.says("try: ");
+    drop(master);
+    let ended = check_orderly(server, &socket);
+    assert!(ended.stderr.contains("the terminal has gone: ends in order\n"), "{ended:?}");
+}
+
+#[test]
+fn two_servers_do_not_keep_the_same_cache() {
+    let folder = temporary();
+    let configuration = |name: &str| {
+        let text = LEAST.replace("here.sock", name);
+        let text = text.replace("</clacks>", "<persistancefile>cache</persistancefile></clacks>");
+        fs::write(folder.path().join(format!("{name}.xml")), text).unwrap();
+        format!("{name}.xml")
+    };
+    let (first, second) = (configuration("first"), configuration("second"));
+    let server = Program::start(&mut clacksd(folder.path(), &[&first]));
+    server.says("listening on first");
+    let pid = server.pid();
+    let wanted =
+        format!("clacksd: cache: can't be used: another server (process {pid}) has locked cache_lock\n");
+    run(folder.path(), &[&second]).check(1, "", &wanted);
+    let mut client = logged_in(&folder.path().join("first"), "u", "p");
+    client.send(b"STORE k=v\r\n").unwrap();
+    client.barrier().unwrap();
+    server.signal(Signal::SIGKILL);
+    server.ended();
+    // The lock has ended with it.
+    let server = Program::start(&mut clacksd(folder.path(), &[&second]));
+    server.says("listening on second");
+    let mut client = logged_in(&folder.path().join("second"), "u", "p");
+    client.send(b"RETRIEVE k\r\n").unwrap();
+    assert_eq!(text(client.line()), "RETRIEVED k=v");
+    client.send(b"STATUS\r\n").unwrap();
+    let mut status = Vec::new();
+    while status.last().is_none_or(|line| line != "STATUSEND") {
+        status.push(text(client.line()));
+    }
+    let counts = |name: &str| {
+        let start = format!("STATUS {name}=");
+        status.iter().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok())
+    };
+    assert_eq!((counts("saves_failed"), counts("not_kept")), (Some(0), Some(0)), "{status:?}");
+    assert!(counts("journal_bytes") > Some(0) && counts("saves").is_some(), "{status:?}");
 }
 
 #[test]

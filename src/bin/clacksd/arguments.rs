@@ -15,7 +15,8 @@ use std::path::PathBuf;
     after_long_help = "\
 Signals:
   SIGTERM, SIGINT  end it in order; one more ends it at once
-  SIGHUP           with a configuration: reads users, limits and certificates again; without: as SIGTERM
+  SIGHUP           reads users, passwords, limits and certificates again; without a
+                   configuration it ends when its terminal has gone
 
 Exit status:
   0  after an orderly end

@@ -35,8 +35,9 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
     let run_as = arguments.run_as.as_deref().map(RunAs::of).transpose()?;
     let descriptors = raise_descriptor_limit(configuration);
     let communicator = communicator();
-    let (persistence, store) = match configuration.persistence().map(Persistence::load) {
-        Some((persistence, store)) => (Some(persistence), store),
+    let (persistence, store) = match configuration.persistence().map(Persistence::load_locked) {
+        Some(Ok((persistence, store))) => (Some(persistence), store),
+        Some(Err(error)) => return Err(error.to_string()),
         None => (None, Store::new(None)),
     };
     let server = Server::start(
@@ -51,12 +52,15 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
             for socket in &listening.sockets {
                 run_as.give(socket)?;
             }
+            if let Some(lock) = persistence.as_ref().and_then(Persistence::lock_file) {
+                run_as.give(lock)?;
+            }
             run_as.become_it()?;
             keep_memory_private();
         }
         let reload = Reload::new(&server, listening.tls, arguments, configuration);
         let manager = Manager::new(&communicator, &server)?;
-        stop_on_signals(&communicator, &server, &manager, arguments)?;
+        stop_on_signals(&communicator, &server, &manager)?;
         reload_on_signal(&communicator, &server, &reload, &manager, arguments)?;
         keep(&communicator, &server, persistence)?;
         link_to_master(&communicator, &server, configuration)?;
@@ -107,19 +111,11 @@ fn keep(
 
 /// A signal ends the server in order. One that comes while it ends, for whatever reason, has its usual effect: whoever
 /// sends it does not want to wait until slow clients have taken what is queued for them.
-fn stop_on_signals(
-    communicator: &Communicator,
-    server: &Server,
-    manager: &Manager,
-    arguments: &Arguments,
-) -> Result<(), String> {
+fn stop_on_signals(communicator: &Communicator, server: &Server, manager: &Manager) -> Result<(), String> {
     let failed = |error: io::Error| format!("can't wait for signals: {error}");
     let ending = Arc::new(AtomicBool::new(false));
-    let mut enders = vec![Signal::TERM, Signal::INT];
-    if arguments.configuration.is_none() {
-        enders.push(Signal::HUP);
-    }
-    for signal in enders.iter().copied() {
+    let enders = [Signal::TERM, Signal::INT];
+    for signal in enders {
         flag::register_conditional_default(signal.0, ending.clone()).map_err(failed)?;
     }
     let (stopping, impatient) = (server.clone(), ending.clone());
@@ -141,7 +137,9 @@ fn stop_on_signals(
     Ok(())
 }
 
-/// SIGHUP has the configuration read again, if there is one. A file that can't be used changes nothing.
+/// SIGHUP has the configuration read again, or the password if there is none. A file that can't be used changes nothing.
+/// Without a configuration the server is a user's own and ends with their terminal: that the signal comes from the kernel, and
+/// from no process, says that the terminal has gone.
 fn reload_on_signal(
     communicator: &Communicator,
     server: &Server,
@@ -149,11 +147,14 @@ fn reload_on_signal(
     manager: &Manager,
     arguments: &Arguments,
 ) -> Result<(), String> {
-    if arguments.configuration.is_none() {
-        return Ok(());
-    }
+    let is_private = arguments.configuration.is_none();
     let (server, reload, manager) = (server.clone(), reload.clone(), manager.clone());
-    let signals = communicator.signals([Signal::HUP], move |_, communicator| {
+    let signals = communicator.signals_from([Signal::HUP], move |received, communicator| {
+        if is_private && received.sender.is_none() {
+            log::info!("the terminal has gone: ends in order");
+            server.stop(communicator);
+            return;
+        }
         manager.reloading();
         if let Err(problems) = reload.reload(communicator) {
             for line in problems.lines() {

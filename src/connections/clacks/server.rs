@@ -10,6 +10,7 @@ mod uplink;
 
 use self::keeping::Keeping;
 use super::line::{ClacksLines, Line};
+use super::persistence::keeper::Kept;
 use super::state::{
     Attempt, ClientIndex, Closing, Event, Flow, NodeId, Now, Output, Peer, Settings, State, Traffic, Users,
 };
@@ -113,6 +114,8 @@ struct Side {
     turned_away: u64,
     /// [`LIST_WAITS`], or the limit of the queues if that is lower.
     list_waits: usize,
+    /// How the cache is kept, if it is.
+    kept: Option<Kept>,
     /// Clients that are cut off with output waiting, and how much of it.
     cut: Vec<(Key, usize)>,
 }
@@ -535,6 +538,11 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
     fn status(&self, each: &mut dyn FnMut(&str, &dyn fmt::Display)) {
         each("not_established", &self.side.not_established);
         each("turned_away", &self.side.turned_away);
+        let Some(kept) = &self.side.kept else { return };
+        each("saves", &kept.saves);
+        each("saves_failed", &kept.failed);
+        each("journal_bytes", &kept.journal_bytes);
+        each("not_kept", &u8::from(kept.is_in_trouble));
     }
 
     fn shutdown(&mut self, after: Duration) {

@@ -100,6 +100,8 @@ pub(in crate::connections::clacks) struct Keeper {
     base: Base,
     save: Option<Save>,
     saves: u64,
+    committed: u64,
+    failed: u64,
     /// When the next save is due.
     due: Option<Duration>,
     /// Not before.
@@ -134,6 +136,18 @@ struct Save {
     spare: Vec<Vec<u8>>,
 }
 
+/// What a keeper has done, and how it is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::connections::clacks) struct Kept {
+    /// How often the whole cache was written.
+    pub(in crate::connections::clacks) saves: u64,
+    /// How often that, or writing the journal, has failed.
+    pub(in crate::connections::clacks) failed: u64,
+    pub(in crate::connections::clacks) journal_bytes: u64,
+    /// Changes are lost if the server ends now.
+    pub(in crate::connections::clacks) is_in_trouble: bool,
+}
+
 /// Changes are lost if the server ends now.
 struct Trouble {
     since: Duration,
@@ -160,6 +174,8 @@ impl Keeper {
             base: recovery.base.unwrap_or(Base::Gap),
             save: None,
             saves: 0,
+            committed: 0,
+            failed: 0,
             due: None,
             rest_until: Duration::ZERO,
             unsynced: None,
@@ -305,6 +321,15 @@ impl Keeper {
     /// Would changes be lost if the server ended now?
     pub(in crate::connections::clacks) fn is_in_trouble(&self) -> bool {
         self.trouble.is_some() || (self.journal.is_none() && self.failures > 0)
+    }
+
+    pub(in crate::connections::clacks) fn kept(&self) -> Kept {
+        Kept {
+            saves: self.committed,
+            failed: self.failed,
+            journal_bytes: self.journal.as_ref().map_or(0, Journal::bytes),
+            is_in_trouble: self.is_in_trouble(),
+        }
     }
 
     /// The thread that saves can't be reached.
@@ -486,6 +511,7 @@ impl Keeper {
         }
         self.backup = Backup::Before;
         self.is_begun = false;
+        self.committed += 1;
         self.failures = 0;
         let took = now.saturating_sub(save.began);
         let rest = if self.journal.is_some() { took * REST } else { Duration::ZERO };
@@ -515,6 +541,7 @@ impl Keeper {
     fn save_failed(&mut self, error: &PersistenceError, now: Duration, store: &mut Store) {
         self.save = None;
         self.failures = self.failures.saturating_add(1);
+        self.failed += 1;
         store.mark_dirty();
         let retry = self.interval.clamp(PAUSE_MIN, RETRY_MAX);
         self.due = Some(now + retry);
@@ -542,6 +569,7 @@ impl Keeper {
             self.tasks.push_back(Task::Save(Job::Abort));
         }
         self.failures = self.failures.saturating_add(1);
+        self.failed += 1;
         store.mark_dirty();
         self.due = Some(now + self.interval.clamp(PAUSE_MIN, SYNC_INTERVAL));
         self.tell(error, now);

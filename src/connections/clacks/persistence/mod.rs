@@ -9,6 +9,7 @@ mod file;
 mod journal;
 pub(super) mod keeper;
 mod lines;
+mod lock;
 mod old;
 mod options;
 mod paths;
@@ -28,11 +29,13 @@ pub use recovery::Note;
 
 use self::disk::{Disk, RealDisk};
 use self::keeper::{JournalLimits, Keeper};
+use self::lock::Lock;
 use self::paths::Paths;
 use self::recovery::{Recovery, recover};
 use self::saver::Saver;
 use super::store::Store;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -40,6 +43,7 @@ use std::time::SystemTime;
 pub struct Persistence {
     options: PersistenceOptions,
     recovery: Recovery,
+    lock: Option<Lock>,
 }
 
 impl Persistence {
@@ -50,7 +54,34 @@ impl Persistence {
         let paths = Paths { file: options.file.clone() };
         let mut recovery = recover(&RealDisk, &paths, since_1970.as_secs_f64());
         let store = std::mem::replace(&mut recovery.store, Store::new(None));
-        (Self { options, recovery }, store)
+        (Self { options, recovery, lock: None }, store)
+    }
+
+    /// As [`load`](Self::load), for who will [keep](super::Server::keep) the cache: another server that does the same can't
+    /// begin before this process has ended.
+    ///
+    /// # Errors
+    /// When another server keeps it. That the lock can't be had for another reason is a [note](Self::notes).
+    pub fn load_locked(options: PersistenceOptions) -> Result<(Self, Store), PersistenceError> {
+        let paths = Paths { file: options.file.clone() };
+        let lock = Lock::take(&paths)?;
+        let (mut persistence, store) = Self::load(options);
+        match lock {
+            Ok(lock) => persistence.lock = Some(lock),
+            Err(error) => {
+                let text = format!(
+                    "{}: can't be locked, see to it that no other server uses these files: {error}",
+                    paths.lock().display()
+                );
+                persistence.recovery.notes.push(Note { is_trouble: true, text });
+            }
+        }
+        Ok((persistence, store))
+    }
+
+    /// The file that is locked: whoever keeps the cache must be able to open it.
+    pub fn lock_file(&self) -> Option<&Path> {
+        self.lock.as_ref().map(Lock::path)
     }
 
     /// What there is to tell of what was found, for a log.
@@ -68,12 +99,18 @@ impl Persistence {
         self.recovery.changes
     }
 
-    pub(super) fn into_parts(mut self) -> (Arc<dyn Disk>, Saver, Keeper) {
+    pub(super) fn into_parts(mut self) -> (Arc<dyn Disk>, Saver, Keeper, Option<Held>) {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let saver = Saver::new(disk.clone(), Paths { file: self.options.file.clone() });
         let keeper = Keeper::new(disk.clone(), &self.options, JournalLimits::DEFAULT, &mut self.recovery);
-        (disk, saver, keeper)
+        (disk, saver, keeper, self.lock.map(|lock| Held { _lock: lock }))
     }
+}
+
+/// No other server keeps the same files while this is there.
+#[derive(Debug)]
+pub(super) struct Held {
+    _lock: Lock,
 }
 
 impl fmt::Debug for Persistence {

@@ -26,6 +26,11 @@ impl Paths {
         with_suffix(&self.file, "_refused")
     }
 
+    /// The file that is locked by the server which keeps the cache.
+    pub(super) fn lock(&self) -> PathBuf {
+        with_suffix(&self.file, "_lock")
+    }
+
     /// A file of the journal.
     pub(super) fn segment(&self, number: u64) -> PathBuf {
         with_suffix(&self.file, &format!("_journal.{number}"))

@@ -2,9 +2,9 @@
 
 use super::{Server, Service};
 use crate::communicator::{Communicator, HookId, TimerId};
-use crate::connections::clacks::persistence::Persistence;
 use crate::connections::clacks::persistence::keeper::{Keeper, Sync, Synced, Task};
 use crate::connections::clacks::persistence::saver::{Done, Job};
+use crate::connections::clacks::persistence::{Held, Persistence};
 use crate::connections::clacks::store::Store;
 use crate::connections::{FromThread, ToThread, ToThreadError};
 use std::io;
@@ -21,6 +21,8 @@ pub(super) struct Keeping {
     syncer: ToThread<Sync>,
     hook: Option<HookId>,
     timer: Option<(Duration, TimerId)>,
+    /// Until the end of the process.
+    _held: Option<Held>,
 }
 
 impl Server {
@@ -34,7 +36,7 @@ impl Server {
     /// When the system gives no descriptor or thread. Files that can't be written are no error: they are tried again, and
     /// the log tells.
     pub fn keep(&self, communicator: &Communicator, persistence: Persistence) -> io::Result<()> {
-        let (disk, mut saver, mut keeper) = persistence.into_parts();
+        let (disk, mut saver, mut keeper, held) = persistence.into_parts();
         keeper.start(&mut saver, communicator.time(), self.0.borrow_mut().state.store_mut());
         let server = self.clone();
         let (to_saver, end) = communicator.channel(BOUND, move |event: FromThread<Done>, communicator| {
@@ -70,7 +72,7 @@ impl Server {
         let hook = keeper
             .has_journal()
             .then(|| communicator.before_writes(move |communicator| server.keep_turn(communicator)));
-        let keeping = Keeping { keeper, saver: to_saver, syncer: to_syncer, hook, timer: None };
+        let keeping = Keeping { keeper, saver: to_saver, syncer: to_syncer, hook, timer: None, _held: held };
         self.0.borrow_mut().keeping = Some(keeping);
         self.kept(communicator, |keeper, now, store| keeper.turn(now, store));
         Ok(())
@@ -138,6 +140,7 @@ impl Service {
         if let Some(keeping) = &mut self.keeping {
             call(&mut keeping.keeper, communicator.time(), self.state.store_mut());
             self.follow(server, communicator);
+            self.side.kept = self.keeping.as_ref().map(|keeping| keeping.keeper.kept());
         }
     }
 

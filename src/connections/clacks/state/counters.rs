@@ -60,6 +60,12 @@ counters! {
     syncs,
     /// `CLEARCACHE`.
     clears,
+    /// Links with other servers that were made.
+    links_made,
+    /// Links that have ended.
+    links_ended,
+    /// Links refused because they would make a loop.
+    loops,
     /// Commands refused for want of a permission.
     refused,
     /// Lines that were no command.

@@ -201,6 +201,7 @@ impl<K: Copy + Eq> State<K> {
             self.topics.park(slot);
             self.sessions.leave(slot, Role::Monitor);
             self.sessions.enter(slot, Role::Link);
+            self.counters.links_made += 1;
         }
         let number = self.next_exchange();
         let next_ping = now.monotonic.saturating_add(self.settings.link_ping_interval());
@@ -218,6 +219,7 @@ impl<K: Copy + Eq> State<K> {
     pub(super) fn end_link(&mut self, slot: usize) {
         if self.sessions.has(slot, Role::Link) {
             self.sessions.leave(slot, Role::Link);
+            self.counters.links_ended += 1;
             let session = self.sessions.get_mut(slot);
             session.link = None;
             self.topics.unpark(session.key, slot);
@@ -228,7 +230,9 @@ impl<K: Copy + Eq> State<K> {
     pub(super) fn leave_tree(&mut self, slot: usize, out: &mut impl Output<K>) {
         self.unlock(slot, out);
         let session = self.sessions.get(slot);
-        if session.is_master && session.link.is_some() {
+        let (is_link, is_master) = (session.link.is_some(), session.is_master);
+        self.counters.links_ended += u64::from(is_link);
+        if is_link && is_master {
             self.set_ancestors(Path::default(), out);
         }
     }
@@ -454,6 +458,7 @@ impl<K: Copy + Eq> State<K> {
     }
 
     fn refuse_loop(&mut self, slot: usize, out: &mut impl Output<K>) {
+        self.counters.loops += 1;
         let session = self.sessions.get(slot);
         out.log(&Event::Loop { cid: &session.cid, name: &session.info, is_master: session.is_master });
         let text: &[u8] = if session.is_master {
