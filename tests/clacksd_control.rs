@@ -92,7 +92,16 @@ fn stop_ends_the_server_in_order() {
     assert!(!folder.path().join("c.sock").exists() && !control.exists());
 
     // So does ed-stop, which waits for the end.
-    let served = Served::start("<control>operator.sock</control>");
+    for kind in ["datagram", "stream"] {
+        ed_stop_ends_it(kind);
+    }
+}
+
+fn ed_stop_ends_it(kind: &str) {
+    let control = format!("<control>operator.sock</control><controltype>{kind}</controltype>");
+    let served = Served::start(&control);
+    let lone = UnixStream::connect(served.path("operator.sock"));
+    assert_eq!(lone.is_ok(), kind == "stream", "{lone:?}");
     let (soft, pid) = (served.path("operator.sock"), served.server.pid().to_string());
     assert!(!served.folder.path().join("c.sock.control").exists());
     let stopped = run(&mut command(env!("CARGO_BIN_EXE_ed-stop"), &["--soft", &soft, &pid]), b"");
@@ -103,8 +112,13 @@ fn stop_ends_the_server_in_order() {
 }
 
 #[test]
-fn the_built_in_commands_are_answered() {
-    let served = Served::start("");
+fn the_built_in_commands_are_answered_in_datagrams_and_over_a_stream() {
+    check_built_in("");
+    check_built_in("<controltype>stream</controltype>");
+}
+
+fn check_built_in(settings: &str) {
+    let served = Served::start(settings);
     assert!(served.ask(&["ALIVE", "serial=7"]).starts_with("ABSOLUTELY reply_timestamp="));
     let help = served.ask(&["HELP"]);
     for command in ["ALIVE", "HELP", "LOG_ROTATE", "RESTART", "STATUS", "STOP"] {

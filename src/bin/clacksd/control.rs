@@ -4,11 +4,10 @@ use crate::plan::Control;
 use crate::reload::Reload;
 use crate::shared::logging::LogFile;
 use eventdispatcher::connections::clacks::Server;
-use eventdispatcher::connections::messages::{Call, Dispatcher, Hooks, Service};
+use eventdispatcher::connections::messages::{Call, DatagramMessages, Dispatcher, Hooks, Service};
 use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
 use eventdispatcher::{Communicator, HandlerResult, Timeouts, UnixBind};
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ pub(crate) fn listen(
     operator: Operator,
 ) -> Result<(), String> {
     let Some(control) = control else { return Ok(()) };
-    match start(communicator, &control.path, operator) {
+    match start(communicator, control, operator) {
         Ok(()) => {
             log::info!("takes messages on {}", control.path.display());
             Ok(())
@@ -49,16 +48,23 @@ pub(crate) fn listen(
     }
 }
 
-fn start(communicator: &Communicator, path: &Path, operator: Operator) -> io::Result<()> {
+fn start(communicator: &Communicator, control: &Control, operator: Operator) -> io::Result<()> {
     let mut dispatcher = Dispatcher::with_built_in();
     dispatcher.on("STATUS", Operator::status).map_err(io::Error::other)?;
     let service = Service::new(operator, dispatcher).shared();
-    let bound = UnixBind::new(path).mode(0o600).bind()?;
+    let bind = UnixBind::new(&control.path).mode(0o600);
+    if !control.is_stream {
+        let socket = bind.bind_datagrams()?.packet_max(LINE_MAX);
+        let id = communicator.datagrams(socket, DatagramMessages::new().serve(service))?;
+        communicator.set_name(id, &control.path.to_string_lossy());
+        return Ok(());
+    }
+    let bound = bind.bind()?;
     let listener = communicator.listen(bound, move |client| {
         client.serve(Messages::with_max(LINE_MAX), Rc::clone(&service))?;
         Ok(())
     })?;
-    communicator.set_name(listener, &path.to_string_lossy());
+    communicator.set_name(listener, &control.path.to_string_lossy());
     communicator.set_most_clients(listener, CLIENTS_MAX);
     communicator.set_timeouts(listener, Timeouts { idle: Some(IDLE_MAX), ..Timeouts::default() });
     Ok(())

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) path: PathBuf,
+    /// Messages are lines of a stream, and no datagrams.
+    pub(crate) is_stream: bool,
     /// The configuration says so; else it is only a habit.
     pub(crate) is_asked_for: bool,
 }
@@ -50,12 +52,13 @@ impl Plan {
 
     /// Where messages are taken: nowhere if there is no name for it.
     pub(crate) fn control(&self) -> Option<Control> {
+        let is_stream = self.configuration.is_control_stream;
         if let Some(path) = &self.configuration.control {
-            return Some(Control { path: path.clone(), is_asked_for: true });
+            return Some(Control { path: path.clone(), is_stream, is_asked_for: true });
         }
         let mut path = self.configuration.sockets.first()?.clone().into_os_string();
         path.push(".control");
-        Some(Control { path: path.into(), is_asked_for: false })
+        Some(Control { path: path.into(), is_stream, is_asked_for: false })
     }
 
     fn from_file(file: &Path, arguments: &Arguments) -> Result<Self, String> {

@@ -89,6 +89,7 @@ impl Draft<'_> {
                 }
                 "debugfile" => configuration.debug_file = Some(text.into()),
                 "control" => configuration.control = Some(text.into()),
+                "controltype" => configuration.is_control_stream = text == "stream",
                 _ => {}
             },
             ("ssl", Content::Group(mut group)) => {

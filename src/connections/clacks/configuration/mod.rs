@@ -86,6 +86,8 @@ pub struct Configuration {
     pub debug_file: Option<PathBuf>,
     /// The Unix socket on which `clacksd` takes messages from its operator. Default: beside the first socket.
     pub control: Option<PathBuf>,
+    /// Whether that is a stream, with a line for each message; else each is a datagram. Default: datagrams.
+    pub is_control_stream: bool,
     /// The longest line that is read, in bytes. Default: 16 MiB.
     pub max_line: usize,
     /// How much output may wait for one client, in bytes; at least `max_line`. Default: 64 MiB.
@@ -171,6 +173,7 @@ impl Configuration {
             master: None,
             debug_file: None,
             control: None,
+            is_control_stream: false,
             max_line: 16 << 20,
             max_out_buffer: 64 << 20,
             max_clients: 10_000,

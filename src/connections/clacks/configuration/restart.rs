@@ -17,24 +17,59 @@ impl Configuration {
     /// assert_eq!(old.needs_restart(&new), ["socket"]);
     /// ```
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        let addresses = |c: &Self| c.tls.as_ref().map(|tls| tls.addresses.clone());
+        // Each is named, so that a new one is thought of.
+        let Self {
+            sockets,
+            socket_mode,
+            socket_commands,
+            tls,
+            persistence_file,
+            persistence_interval,
+            journal,
+            journal_sync,
+            interclacks_reconnect_timeout,
+            master,
+            debug_file,
+            control,
+            is_control_stream,
+            app_name: _,
+            username: _,
+            password: _,
+            password_hash: _,
+            users: _,
+            ping_timeout: _,
+            interclacks_ping_timeout: _,
+            auth_timeout: _,
+            failed_login_pause: _,
+            stalled_write_timeout: _,
+            interclacks_stalled_write_timeout: _,
+            deleted_cache_time: _,
+            stale_cache_time: _,
+            cache_clean_interval: _,
+            max_line: _,
+            max_out_buffer: _,
+            max_clients: _,
+        } = self;
+        let addresses = |tls: &Option<Tls>| tls.as_ref().map(|tls| tls.addresses.clone());
         let port = |tls: &Option<Tls>| tls.as_ref().map(|tls| tls.port);
         let differs = [
-            ("ip", addresses(self) != addresses(new)),
-            ("port", port(&self.tls) != port(&new.tls)),
-            ("socket", self.sockets != new.sockets),
-            ("socketchmod", self.socket_mode != new.socket_mode),
-            ("socketcommands", self.socket_commands != new.socket_commands),
-            ("persistancefile", self.persistence_file != new.persistence_file),
-            ("persistanceinterval", self.persistence_interval != new.persistence_interval),
-            ("journal", self.journal != new.journal),
-            ("journalsync", self.journal_sync != new.journal_sync),
-            ("interclacksreconnecttimeout", {
-                self.interclacks_reconnect_timeout != new.interclacks_reconnect_timeout
-            }),
-            ("master", self.master != new.master),
-            ("debugfile", self.debug_file != new.debug_file),
-            ("control", self.control != new.control),
+            ("ip", addresses(tls) != addresses(&new.tls)),
+            ("port", port(tls) != port(&new.tls)),
+            ("socket", *sockets != new.sockets),
+            ("socketchmod", *socket_mode != new.socket_mode),
+            ("socketcommands", *socket_commands != new.socket_commands),
+            ("persistancefile", *persistence_file != new.persistence_file),
+            ("persistanceinterval", *persistence_interval != new.persistence_interval),
+            ("journal", *journal != new.journal),
+            ("journalsync", *journal_sync != new.journal_sync),
+            (
+                "interclacksreconnecttimeout",
+                *interclacks_reconnect_timeout != new.interclacks_reconnect_timeout,
+            ),
+            ("master", *master != new.master),
+            ("debugfile", *debug_file != new.debug_file),
+            ("control", *control != new.control),
+            ("controltype", *is_control_stream != new.is_control_stream),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }

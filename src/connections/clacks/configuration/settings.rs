@@ -181,6 +181,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     once("hosts", "none", Kind::Hosts),
     once("debugfile", "none", Kind::Path),
     once("control", "beside the first socket", Kind::SocketPath),
+    once("controltype", "datagram", Kind::Word(CONTROL_TYPE)),
     once(
         "maxline",
         "16777216",
@@ -200,6 +201,9 @@ pub(super) static SETTINGS: &[Setting] = &[
 
 /// When a journal is brought to the disk: the words, in the order of what they cost.
 static JOURNAL_SYNC: &[&str] = &["none", "interval", "always"];
+
+/// How the operator's messages travel.
+static CONTROL_TYPE: &[&str] = &["datagram", "stream"];
 
 static SSL: &[Setting] =
     &[once("cert", "required with ip", Kind::Path), once("key", "required with ip", Kind::Path)];
