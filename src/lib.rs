@@ -96,6 +96,11 @@ struct ReadMe;
 #[doc = include_str!("../docs/messages.md")]
 struct MessagesPage;
 
+/// And those of the page about clients of the clacks server.
+#[cfg(all(doctest, feature = "clacks"))]
+#[doc = include_str!("../docs/clacks/client.md")]
+struct ClacksClientPage;
+
 /// And that of the page for users of the C++ library.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-cpp.md")]
