@@ -9,8 +9,8 @@
 
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
-    Command, Communicator, Cx, Escalation, Fd, Finished, Handler, HandlerResult, Id, Process, Received,
-    Signal, communicator, on_item,
+    Command, Communicator, Cx, Escalation, Fd, Handler, HandlerResult, Id, Process, Signal, communicator,
+    on_item, process::Finished, signals::Received,
 };
 use std::cell::RefCell;
 use std::error::Error;

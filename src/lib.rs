@@ -52,6 +52,7 @@
 //! | [`codec`] | items out of bytes and back; knows nothing of the loop |
 //! | [`dispatcher`] | messages (`server:service/COMMAND name=value`), what their parameters have to be, which action is for which |
 //! | [`connections`] | one file per kind of connection: how each is added is a method of [`Communicator`] |
+//! | [`alarm`], [`process`], [`process_events`], [`signals`], [`systemd`], [`watch`] | what these kinds of [`connections`] tell, beside their names here |
 //! | [`connections::messages`] | services that talk in messages: which is for which action, built-in commands, requests |
 #![cfg_attr(
     feature = "clacks",
@@ -74,14 +75,15 @@ pub use communicator::{
     SendError, State, Timeout, Timeouts, TimerId, UpgradeError, communicator, on_item,
 };
 pub use connections::{
-    Accept, Alarm, Attempt, Blocking, BlockingError, Change, ChannelEnded, Command, Connect, Descriptors,
-    Dial, Duplex, Escalation, Fd, Fifo, FifoReader, FifoWriter, Finished, FromThread, Happened, HeldBack,
-    Incoming, Inherited, KeepAlive, ListenChange, ListenWatch, Listening, Notify, Packet, Packets, Panicked,
-    PeerCredentials, Process, ProcessEvent, Received, Records, Seen, Sender, SeqPacket, Signal, Task,
-    TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo, ToThread, ToThreadError, ToUnix, Transport,
-    Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound, UnixDatagrams, UnixPackets, Watch,
-    WatchEvent, When, WithDescriptors, pipe, pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
+    Accept, Alarm, Attempt, Blocking, BlockingError, ChannelEnded, Command, Connect, Descriptors, Dial,
+    Duplex, Escalation, Fd, Fifo, FifoReader, FifoWriter, FromThread, HeldBack, Incoming, KeepAlive,
+    ListenChange, ListenWatch, Listening, Notify, Packet, Packets, Panicked, PeerCredentials, Process,
+    ProcessEvent, Records, SeqPacket, Signal, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo,
+    ToThread, ToThreadError, ToUnix, Transport, Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound,
+    UnixDatagrams, UnixPackets, Watch, WatchEvent, WithDescriptors, pipe, pipe_pair, set_most_threads,
+    tcp_stream, unix_pair, unix_stream,
 };
+pub use connections::{alarm, process, process_events, signals, systemd, watch};
 
 #[cfg(feature = "tls")]
 pub use connections::tls;

@@ -3,7 +3,7 @@
 mod bed;
 
 use bed::{Log, assert_log, pass, run, settle, turn, until};
-use eventdispatcher::{Alarm, Communicator, When};
+use eventdispatcher::{Alarm, Communicator, alarm::When};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};

@@ -4,8 +4,8 @@
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
     Command, Communicator, Fd, Fifo, FromThread, Key, ListenWatch, Reconnect, Records, SeqPacket, Signal,
-    UdpBind, UdpPackets, UnixBind, UnixPackets, Watch, When, WithDescriptors, on_item, pipe, pipe_pair,
-    unix_pair,
+    UdpBind, UdpPackets, UnixBind, UnixPackets, Watch, WithDescriptors, alarm::When, on_item, pipe,
+    pipe_pair, unix_pair,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ mod bed;
 
 use bed::{DEADLINE, Log, assert_log, receive, run, settle, tcp, turn, unix, until};
 use eventdispatcher::codec::{Lines, Raw};
-use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, When, on_item};
+use eventdispatcher::{Communicator, Signal, Timeouts, UnixBind, alarm::When, on_item};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::cell::Cell;

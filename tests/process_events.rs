@@ -3,7 +3,7 @@
 mod bed;
 
 use bed::{DEADLINE, Log, assert_log, settle, until};
-use eventdispatcher::{Communicator, Happened, Key};
+use eventdispatcher::{Communicator, Key, process_events::Happened};
 use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};

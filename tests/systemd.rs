@@ -1,7 +1,7 @@
 //! A service that gets its sockets from a manager: this test starts itself as one.
 
 use eventdispatcher::codec::Lines;
-use eventdispatcher::{Communicator, Inherited, Notify, on_item};
+use eventdispatcher::{Communicator, Notify, on_item, systemd::Inherited};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;

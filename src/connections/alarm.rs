@@ -34,7 +34,7 @@ impl Communicator {
     /// When the system gives no timer that follows the clock, for [`When::At`].
     ///
     /// ```
-    /// use eventdispatcher::{Communicator, When};
+    /// use eventdispatcher::{Communicator, alarm::When};
     /// use std::time::Duration;
     ///
     /// let communicator = Communicator::new()?;

@@ -1,6 +1,6 @@
 //! Kinds of connections: one file each. How one is added is a method of [`Communicator`](crate::Communicator).
 
-mod alarm;
+pub mod alarm;
 mod blocking;
 #[cfg(feature = "clacks")]
 pub mod clacks;
@@ -16,12 +16,12 @@ pub mod messages;
 mod netlink;
 mod permanent;
 mod pipe;
-mod process;
-mod process_events;
+pub mod process;
+pub mod process_events;
 mod resolve;
-mod signals;
+pub mod signals;
 mod stream;
-mod systemd;
+pub mod systemd;
 mod tcp;
 mod thread;
 #[cfg(feature = "tls")]
@@ -31,11 +31,11 @@ mod unix;
 mod unix_address;
 mod unix_bind;
 mod upgrade;
-mod watch;
+pub mod watch;
 #[cfg(test)]
 mod wire;
 
-pub use alarm::{Alarm, When};
+pub use alarm::Alarm;
 pub use blocking::{Blocking, BlockingError};
 pub use command::Command;
 pub use connect::{Attempt, Connect, ToFifo, ToUnix};
@@ -48,13 +48,13 @@ pub use fifo::{Fifo, FifoReader, FifoWriter};
 pub use listen_watch::{ListenChange, ListenWatch};
 pub use listener::{Accept, Incoming};
 pub use pipe::{Duplex, pipe, pipe_pair};
-pub use process::{Change, Escalation, Finished, Process};
-pub use process_events::{Happened, ProcessEvent, Task};
-pub use signals::{Received, Sender, Signal};
-pub use systemd::{Inherited, Notify};
+pub use process::{Escalation, Process};
+pub use process_events::ProcessEvent;
+pub use signals::Signal;
+pub use systemd::Notify;
 pub use tcp::{Dial, KeepAlive, Listening, TcpBind, TcpBound, TcpConnect, TcpOptions, tcp_stream};
 pub use thread::{ChannelEnded, FromThread, Panicked, ThreadEnd, ToThread, ToThreadError, set_most_threads};
 pub use transport::{HeldBack, Transport};
 pub use unix::{PeerCredentials, UnixBound, unix_pair, unix_stream};
 pub use unix_bind::UnixBind;
-pub use watch::{Seen, Watch, WatchEvent};
+pub use watch::{Watch, WatchEvent};

@@ -37,7 +37,7 @@ impl Communicator {
     /// `PermissionDenied` without the privilege or in a container; `Unsupported` when the kernel was built without it.
     ///
     /// ```no_run
-    /// use eventdispatcher::{Communicator, Happened};
+    /// use eventdispatcher::{Communicator, process_events::Happened};
     ///
     /// let communicator = Communicator::new()?;
     /// communicator.process_events(|event, _| {

@@ -29,7 +29,7 @@ const MOST: usize = 1024;
 ///
 /// ```no_run
 /// use eventdispatcher::codec::Lines;
-/// use eventdispatcher::{Communicator, Inherited, on_item};
+/// use eventdispatcher::{Communicator, systemd::Inherited, on_item};
 ///
 /// let communicator = Communicator::new()?;
 /// for socket in Inherited::take()? {

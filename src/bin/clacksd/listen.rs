@@ -3,7 +3,7 @@
 use eventdispatcher::connections::clacks::Server;
 use eventdispatcher::connections::clacks::configuration::{Configuration, Tls};
 use eventdispatcher::tls::TlsServer;
-use eventdispatcher::{Communicator, Inherited, UnixBind};
+use eventdispatcher::{Communicator, UnixBind, systemd::Inherited};
 use mio::net::TcpListener;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, listen as start_listening, socket_with, sockopt,

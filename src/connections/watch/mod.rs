@@ -19,7 +19,7 @@ use tree::{Engine, Kind, Step};
 /// time that events were lost, what is there is told as [`Seen::Exists`].
 ///
 /// ```
-/// use eventdispatcher::{Communicator, Seen, Watch};
+/// use eventdispatcher::{Communicator, watch::Seen, Watch};
 ///
 /// let folder = tempfile::tempdir()?;
 /// std::fs::write(folder.path().join("old.conf"), "")?;

@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// Accepts from a listener for Unix streams that was made elsewhere, such as one that was
-    /// [inherited](crate::Inherited). `name` is for logs and listings.
+    /// [inherited](crate::systemd::Inherited). `name` is for logs and listings.
     ///
     /// # Errors
     /// When the poll refuses it.
