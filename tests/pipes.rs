@@ -5,7 +5,8 @@ mod bed;
 use bed::{Log, assert_log, receive, receive_all, run, settle, tcp, unix, until, until_empty};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{
-    Budget, Communicator, Cx, HandlerResult, Id, Limits, OnItem, PipeError, TcpConnect, Timeouts, on_item,
+    Budget, Communicator, Cx, HandlerResult, Id, Limits, OnItem, PipeError, Reconnect, TcpConnect, Timeouts,
+    ToUnix, UdpBind, UdpPackets, on_item,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -363,6 +364,15 @@ fn what_can_not_be_piped_is_refused() {
     ] {
         assert_eq!(communicator.pipe_to(from, to), Err(expected), "{from} to {to}");
     }
+    // Another transport would go on in the middle of what was piped to the one before; packets have an address each.
+    let to = ToUnix::new("/nonexistent/socket");
+    let lasting = communicator.permanent(to, Reconnect::default(), || Raw, ignore());
+    let socket = UdpBind::new("127.0.0.1:0".parse().unwrap()).bind().unwrap();
+    let packets = communicator.datagrams(socket, on_item::<UdpPackets, _>(|_, _| Ok(()))).unwrap();
+    assert_eq!(communicator.pipe_to(lasting, c), Err(PipeError::NoStream));
+    assert_eq!(communicator.pipe_to(c, lasting), Err(PipeError::NoStream));
+    assert_eq!(communicator.pipe_to(packets, c), Err(PipeError::NoStream));
+    assert_eq!(communicator.pipe_to(c, packets), Err(PipeError::NoStream));
     // Both directions or none.
     assert_eq!(communicator.join(b, a), Err(PipeError::Busy));
     assert_eq!(communicator.pipe_to(b, a), Ok(()));

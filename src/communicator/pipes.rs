@@ -22,7 +22,8 @@ impl Communicator {
     /// until [`Timeouts::linger`](crate::Timeouts::linger) is over. All other callbacks come as always. There is no way back.
     ///
     /// # Errors
-    /// When either is gone, is piped already in this direction, or is no stream of bytes.
+    /// When either is gone, is piped already in this direction, or is no stream of bytes. A permanent connection is none: its
+    /// next transport would go on in the middle of what was piped to the one before.
     ///
     /// ```
     /// use eventdispatcher::codec::Raw;

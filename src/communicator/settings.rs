@@ -11,7 +11,7 @@ pub struct Limits {
     pub input: usize,
     /// Output that is queued, in bytes. A queue that is at or over it takes nothing more: the sender
     /// gets [`SendError::Full`](crate::SendError::Full). It may be exceeded by the one item that reaches it.
-    /// Default: 64 MiB.
+    /// 0 counts as 1: one item at a time. Default: 64 MiB.
     pub output: usize,
     /// A queue that has been at or over this, or was full, is worth a call of
     /// [`Handler::drained`](crate::Handler::drained) once it is down to `low_water`. In bytes. Default: 1 MiB.

@@ -143,6 +143,8 @@ pub(crate) struct Slot<D> {
     /// … and that has been done.
     pub(crate) finished: bool,
     pub(crate) ready: Ready,
+    /// Its timeouts are for those that it accepts.
+    pub(crate) listens: bool,
     /// Carries bytes that can be piped.
     pub(crate) is_stream: bool,
     /// It is not read for now: where its input goes has much queued.
@@ -251,6 +253,7 @@ impl<D> Slot<D> {
             out: OutQueue::default(),
             permanent: None,
             upgrade: None,
+            listens: false,
             is_stream: false,
             pipe_to: None,
             pipe_from: None,
@@ -329,7 +332,7 @@ impl<D> Slot<D> {
         let from = |since: u64, after: Option<std::time::Duration>| {
             after.map(|after| since.saturating_add(nanos(after)))
         };
-        let open = self.phase == Phase::Open;
+        let open = self.phase == Phase::Open && !self.listens;
         let connecting = self.phase == Phase::Connecting && self.enabled;
         let stalled = (open && self.stuck && !self.out.is_empty()).then_some(timeouts.stalled).flatten();
         let idle_since = self.idle_since.max(self.heard).max(self.told);

@@ -46,6 +46,9 @@ impl Communicator {
     /// descriptor for some seconds, those who wait are turned away, which takes one that was kept for this: they
     /// see the end of the stream, and not a server that never answers.
     ///
+    /// An error that `accept` gives back costs its client. If it panics, the listener ends, as any connection whose code panics;
+    /// that is logged as an error, and [`is_alive`](Self::is_alive) tells.
+    ///
     /// # Errors
     /// When the poll refuses it.
     pub fn listen<L: Accept>(
@@ -61,7 +64,9 @@ impl Communicator {
             resting: false,
             spare: spare(),
         };
-        self.add(kind, true, Box::new(driver))
+        let key = self.add(kind, true, Box::new(driver))?;
+        self.core(|core| core.set_listens(key));
+        Ok(key)
     }
 
     /// Sets how many clients that a listener has accepted may be there at once; when they are, the next ones wait in the

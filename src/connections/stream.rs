@@ -38,7 +38,7 @@ impl Communicator {
         handler: H,
         established: bool,
     ) -> io::Result<Id<C>> {
-        let kind = transport.kind();
+        let (kind, packets) = (transport.kind(), transport.carries_packets());
         let stream = Stream {
             transport: Some(Carrier::Own(transport)),
             codec,
@@ -51,7 +51,9 @@ impl Communicator {
             resume: false,
         };
         let key = self.add(kind, false, Box::new(stream))?;
-        self.core(|core| core.set_stream(key));
+        if !packets {
+            self.core(|core| core.set_stream(key));
+        }
         Ok(Id::new(key))
     }
 }

@@ -16,6 +16,12 @@ pub trait Transport: Read + Write + 'static {
     /// What the poll watches. `None`: nothing; the connection is then called only when something is done to it.
     fn source(&mut self) -> Option<&mut dyn Source>;
 
+    /// Whether what is read and written are packets, which can't be cut and joined as bytes: then it is not
+    /// [piped](crate::Communicator::pipe_to).
+    fn carries_packets(&self) -> bool {
+        false
+    }
+
     /// A word for logs and listings.
     fn kind(&self) -> &'static str {
         "stream"

@@ -138,6 +138,13 @@ impl<D, F> Core<D, F> {
         end
     }
 
+    /// It accepts others, for which its timeouts are.
+    pub(crate) fn set_listens(&mut self, key: Key) {
+        if let Some(slot) = self.any(key) {
+            slot.listens = true;
+        }
+    }
+
     /// It carries bytes.
     pub(crate) fn set_stream(&mut self, key: Key) {
         if let Some(slot) = self.any(key) {

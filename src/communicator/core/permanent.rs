@@ -232,7 +232,7 @@ impl<D, F> Core<D, F> {
             return Err(SendError::Away);
         }
         let queued = permanent.greeting.len();
-        if queued >= slot.settings.limits.output {
+        if queued >= slot.settings.limits.output.max(1) {
             return Err(SendError::Full { queued });
         }
         permanent.greeting.push(bytes, spares);

@@ -80,7 +80,7 @@ impl<D, F> Core<D, F> {
         let to = self.slot(from).and_then(|slot| self.slot(slot.pipe_to?));
         to.map_or(usize::MAX, |to| {
             let limits = &to.settings.limits;
-            limits.high_water.min(limits.output).saturating_sub(to.out.len())
+            limits.high_water.min(limits.output).max(1).saturating_sub(to.out.len())
         })
     }
 

@@ -55,7 +55,7 @@ impl<D, F> Core<D, F> {
             return Err(SendError::Gone);
         }
         let queued = slot.out.len();
-        if queued >= slot.settings.limits.output {
+        if queued >= slot.settings.limits.output.max(1) {
             slot.pressed = true;
             return Err(SendError::Full { queued });
         }

@@ -99,6 +99,9 @@ impl World {
         let lasting = permanent.is_some();
         let connecting = !listener && parent.is_none() && !lasting && self.random.percent(50);
         self.say(|| format!("add {key} {phase:?} {connecting}"));
+        if listener {
+            self.core.set_listens(key);
+        }
         self.outside.unplaced.push(key);
         let id = self.peers.len();
         self.peers.push(Peer {
@@ -285,7 +288,7 @@ impl World {
         if away && outside {
             return; // what is out for writing does not count, which the model does not know
         }
-        let slot = slot.map(|slot| (slot.out.len(), slot.settings.limits.output));
+        let slot = slot.map(|slot| (slot.out.len(), slot.settings.limits.output.max(1)));
         let expected = match slot {
             Some(_) if !peer.named || peer.finishing || peer.failed => Err(SendError::Gone),
             Some((queued, limit)) if queued >= limit => Err(SendError::Full { queued }),
@@ -324,7 +327,7 @@ impl World {
         let peer = &self.peers[id];
         let key = peer.key;
         let slot = self.core.slot(key);
-        let limit = slot.map_or(0, |slot| slot.settings.limits.output);
+        let limit = slot.map_or(0, |slot| slot.settings.limits.output.max(1));
         let open = slot.is_some_and(|slot| slot.phase == Phase::Open && slot.write_error.is_none());
         let greeting = slot.and_then(|slot| slot.permanent.as_ref()).map_or(0, |of| of.greeting.len());
         let expected = match &peer.permanent {
@@ -457,7 +460,7 @@ impl World {
     }
 
     pub(super) fn set_limits(&mut self, id: usize) {
-        let pieces = 1 + self.random.below(5);
+        let pieces = self.random.below(5);
         let output = if self.random.percent(50) { 100 * pieces } else { 1 + self.random.below(2 * PATTERN) };
         let limits = Limits { output, high_water: output / 2, low_water: output / 4, ..Limits::default() };
         let key = self.peers[id].key;

@@ -143,7 +143,7 @@ impl World {
     /// When each time limit of a connection is over that the model knows.
     pub(super) fn limits(&self, id: usize) -> Vec<(Ready, u64)> {
         let peer = &self.peers[id];
-        if self.core.slot(peer.key).is_none_or(|slot| slot.phase != Phase::Open) {
+        if peer.listener || self.core.slot(peer.key).is_none_or(|slot| slot.phase != Phase::Open) {
             return Vec::new();
         }
         [

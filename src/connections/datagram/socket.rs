@@ -387,6 +387,9 @@ impl<A: Address> Source for Datagrams<A> {
 }
 
 impl<A: Address> Transport for Datagrams<A> {
+    fn carries_packets(&self) -> bool {
+        true
+    }
     fn source(&mut self) -> Option<&mut dyn Source> {
         Some(self)
     }
