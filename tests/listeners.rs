@@ -5,7 +5,7 @@ mod bed;
 use bed::{DEADLINE, Log, Peer, assert_log, has_ended, receive, receive_all, run, settle, turn, unix, until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
-    Budget, Communicator, HandlerResult, Incoming, Key, Transport, UnixBind, on_item, unix_stream,
+    Budget, Communicator, HandlerResult, Incoming, Key, Timeouts, Transport, UnixBind, on_item, unix_stream,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
@@ -207,6 +207,22 @@ fn a_listener_that_panics_is_gone_and_its_clients_stay() {
     assert_eq!(receive(&communicator, &mut client, 2), b"x\n");
     drop(client);
     run(&communicator);
+}
+
+#[test]
+fn timeouts_of_a_listener_are_for_its_clients() {
+    let communicator = Communicator::new().unwrap();
+    let listening = communicator.listen_tcp(loopback(), echo).unwrap();
+    let millisecond = Some(Duration::from_millis(1));
+    let timeouts =
+        Timeouts { read: millisecond, write: millisecond, idle: millisecond, ..Timeouts::default() };
+    communicator.set_timeouts(listening.key(), timeouts);
+    settle(&communicator);
+    assert_eq!(communicator.wait_hint(), None, "it wakes the loop");
+    let mut client = TcpStream::connect(listening.address()).unwrap();
+    until(&communicator, || communicator.len() == 2);
+    until(&communicator, || communicator.len() == 1); // it said nothing
+    assert!(has_ended(&mut client) && communicator.is_alive(listening.key()));
 }
 
 #[test]

@@ -511,3 +511,19 @@ fn encoding_may_send_something_else() {
     communicator.send(first, (&communicator, Some(first), b'e')).unwrap();
     assert_eq!(receive(&communicator, &mut first_peer, 4), b"ffee");
 }
+
+#[test]
+fn a_limit_of_nothing_takes_one_item_at_a_time_and_says_when_there_is_room() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (id, mut peer) = unix(&communicator, Lines::new(), log.probe("").on_drained(|_| Ok(())));
+    communicator.set_limits(id, Limits { output: 0, ..Limits::default() });
+    settle(&communicator);
+    log.take();
+    for word in ["one", "two"] {
+        communicator.send(id, word).unwrap();
+        assert!(matches!(communicator.send(id, "more"), Err(SendError::Full { .. })), "{word}");
+        until(&communicator, || log.has("drained"));
+        assert_log(&log, &["drained"]);
+    }
+    assert_eq!(receive(&communicator, &mut peer, 8), b"one\ntwo\n");
+}

@@ -4,4 +4,5 @@ mod actions;
 mod built_in;
 mod datagrams;
 mod requests;
+mod transports;
 mod world;
