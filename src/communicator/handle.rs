@@ -267,7 +267,9 @@ impl Communicator {
     }
 
     /// Stops or starts reading only: the way to push back against a sender. Timeouts and
-    /// [`drained`](crate::Handler::drained) still come. `false`: there was none.
+    /// [`drained`](crate::Handler::drained) still come. What the other side sent before it failed or hung up is kept for when it reads
+    /// again, and so a write that fails ends the connection only behind that: set [`Timeouts`] for one that may never read
+    /// again. `false`: there was none.
     pub fn read(&self, key: impl Into<Key>, on: bool) -> bool {
         self.core(|core| core.set_reading(key.into(), on))
     }
