@@ -9,6 +9,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use eventdispatcher::connections::clacks::client::{ClientOptions, Login};
+use eventdispatcher::connections::clacks::credentials::Password;
+use eventdispatcher::connections::clacks::{self, Users};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use support::daemon::{Program, command, status};
@@ -106,5 +111,24 @@ fn the_list_of_processes_shows_no_password() {
         let refused = command(program).args(["--password", PASSWORD]).output().unwrap();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains("--password"), "{said}");
+    }
+}
+
+#[test]
+fn nothing_shows_a_password_when_it_is_printed_for_debugging() {
+    let encoded = STANDARD.encode(PASSWORD);
+    let mut users = Users::default();
+    users.add("admin", PASSWORD, clacks::Permissions::ALL);
+    let login = Login::new("admin", PASSWORD);
+    let options = ClientOptions::new().user("admin").password(Password::new(PASSWORD));
+    let shown = [
+        format!("{users:?}"),
+        format!("{login:#?}"),
+        format!("{options:#?}"),
+        format!("{:?}", options.login().unwrap()),
+        format!("{:?}", Password::new(PASSWORD)),
+    ];
+    for shown in shown {
+        assert!(!shown.contains(PASSWORD) && !shown.contains(&encoded), "{shown}");
     }
 }
