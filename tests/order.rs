@@ -29,7 +29,7 @@ fn named(communicator: &Communicator, log: &Log, connections: &[(&str, u8)]) -> 
 }
 
 fn some_budget(callbacks: usize) -> Budget {
-    Budget { callbacks, ..Budget::default() }
+    Budget { callbacks, time: Duration::MAX, ..Budget::default() }
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_turn_reads_no_more_than_the_budget_of_bytes_and_one_read() {
                 Ok(())
             })
         });
-        communicator.set_budget(id, Budget { bytes: budget, ..Budget::default() });
+        communicator.set_budget(id, Budget { bytes: budget, time: Duration::MAX, ..Budget::default() });
         let writer = std::thread::spawn(move || peer.write_all(&vec![b'x'; ALL]));
         let (mut most, mut before) = (0, 0);
         until(&communicator, || {

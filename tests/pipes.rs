@@ -115,7 +115,7 @@ fn a_pipe_begins_behind_the_item_that_asks_for_it() {
             Ok(())
         });
         let (near, mut client) = unix(&communicator, Lines::new(), handler);
-        communicator.set_budget(near, Budget { callbacks, ..Budget::default() });
+        communicator.set_budget(near, Budget { callbacks, time: Duration::MAX, ..Budget::default() });
         client.write_all(b"first\nconnect\nno line\nany more").unwrap();
         let through = b"no line\nany more";
         assert_eq!(receive(&communicator, &mut server, through.len()), through);

@@ -31,8 +31,10 @@ pub(crate) struct Core<D, F> {
     slots: Slab<Slot<D>>,
     /// Slots that are not gone.
     live: usize,
-    /// Who is to be called in the next turn, longest ready first. Each stands here once.
-    ready: Vec<Who>,
+    /// Who is to be called in the next turn, longest ready first. Each stands here once; its priority is looked up when the turn begins.
+    ready: Vec<(u8, Who)>,
+    /// Somebody has another priority than the default one, or had.
+    prioritized: bool,
     dirty: Vec<Key>,
     /// By the loop's clock, in nanoseconds.
     timers: Timers<Due<F>>,
@@ -103,6 +105,8 @@ pub(crate) struct Begun<D> {
     /// A layer is to be put around it.
     pub(crate) upgrade: bool,
     pub(crate) wants_write: bool,
+    /// It may be read, by its handler.
+    pub(crate) reads: bool,
     /// Everything was written and this side's direction was ended.
     pub(crate) finished: bool,
     pub(crate) settings: Rc<Settings>,
@@ -149,6 +153,7 @@ impl<D, F> Core<D, F> {
             slots: Slab::new(),
             live: 0,
             ready: Vec::new(),
+            prioritized: false,
             dirty: Vec::new(),
             timers: Timers::new(),
             dates: Timers::new(),

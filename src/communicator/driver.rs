@@ -61,6 +61,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) communicator: &'a Communicator,
     pub(crate) key: Key,
     pub(crate) ready: Ready,
+    /// It may be read, by its handler, unless something that is called in this turn changes that.
+    pub(crate) reads: bool,
     /// Its own timers that are over; each can still be cancelled until it is taken.
     pub(crate) due: &'a [Handle],
     pub(crate) settings: Rc<Settings>,

@@ -277,7 +277,7 @@ impl Communicator {
     /// Sets who is called first in a turn: 0 … 255, the lowest first; 100 is the default. From the next turn on.
     /// `false`: there was none.
     pub fn set_priority(&self, key: impl Into<Key>, priority: u8) -> bool {
-        self.with_slot(key, |slot| slot.priority = priority)
+        self.core(|core| core.set_priority(key.into(), priority))
     }
 
     /// The priority of a connection.

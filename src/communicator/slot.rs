@@ -310,9 +310,27 @@ impl<D> Slot<D> {
         self.permanent.as_ref().is_some_and(|permanent| !permanent.greeting.is_empty())
     }
 
+    /// There is a reason to call it. Whether it is to be put into the list of the ready ones.
+    pub(crate) fn becomes_ready(&mut self, why: Ready) -> bool {
+        self.ready.add(why);
+        let enters = !self.listed && !self.callable().is_empty();
+        self.listed |= enters;
+        enters
+    }
+
+    /// Whether its input may be read, while it is open.
+    pub(crate) fn may_read(&self) -> bool {
+        self.enabled
+            && self.reading
+            && !self.pipe_full
+            && self.upgrade.is_none()
+            && self.phase != Phase::Waiting
+    }
+
     /// What of its readiness it may be called for now.
     pub(crate) fn callable(&self) -> Ready {
         match self.phase {
+            Phase::Open if self.enabled && self.reading && !self.pipe_full => self.ready,
             Phase::Ending | Phase::Lingering => self.ready,
             _ if !self.enabled => Ready::default(),
             Phase::Waiting if self.end.is_some() => self.ready.only(Ready::LOST),

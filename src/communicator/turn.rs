@@ -161,9 +161,9 @@ impl Communicator {
     /// Calls one connection.
     pub(super) fn dispatch(&self, key: Key) {
         let Some(begun) = self.core(|core| core.begin(key)) else { return };
-        let Begun { mut driver, ready, due, phase, upgrade, wants_write, finished, settings, attempt } =
+        let Begun { mut driver, ready, due, phase, upgrade, wants_write, reads, finished, settings, attempt } =
             begun;
-        let turn = Turn { communicator: self, key, ready, due: &due, settings, attempt };
+        let turn = Turn { communicator: self, key, ready, reads, due: &due, settings, attempt };
         self.0.calling.set(true);
         let mut over = false;
         match phase {
@@ -450,11 +450,17 @@ impl Communicator {
 
     /// Runs the destructors that wait, unless a callback runs: they are somebody's code too.
     pub(super) fn bury(&self) {
-        let waste = self.core(|core| std::mem::take(&mut core.waste));
-        if !waste.is_empty() {
-            self.0.graveyard.borrow_mut().extend(waste.into_iter().map(Corpse::Other));
+        if self.core(|core| core.waste.is_empty()) && self.0.graveyard.borrow().is_empty() {
+            return;
         }
-        if self.0.graveyard.borrow().is_empty() || self.0.calling.replace(true) {
+        self.bury_all();
+    }
+
+    #[cold]
+    fn bury_all(&self) {
+        let waste = self.core(|core| std::mem::take(&mut core.waste));
+        self.0.graveyard.borrow_mut().extend(waste.into_iter().map(Corpse::Other));
+        if self.0.calling.replace(true) {
             return;
         }
         loop {

@@ -49,6 +49,7 @@ impl Communicator {
             ended: false,
             told: false,
             resume: false,
+            asks_writing: false,
         };
         let key = self.add(kind, false, Box::new(stream))?;
         if !packets {
@@ -76,6 +77,8 @@ pub(super) struct Stream<T, C, H> {
     told: bool,
     /// `held` has items in it: reading was stopped in the middle.
     resume: bool,
+    /// Writing may have failed, which comes to light when everything is read.
+    asks_writing: bool,
 }
 
 /// Why reading stopped for this turn.
@@ -103,6 +106,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             ended: false,
             told: false,
             resume: false,
+            asks_writing: false,
         }
     }
 
@@ -119,6 +123,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             ended: false,
             told: false,
             resume: false,
+            asks_writing: false,
         };
     }
 
@@ -251,12 +256,12 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                     break;
                 }
             }
-            if spent.all() && used < input.len() {
+            if used < input.len() && spent.all() {
                 stop = Some(Stop::Budget);
                 break;
             }
         }
-        cx.core(|core| core.received(turn.key, fresh, items));
+        self.asks_writing = cx.core(|core| core.received(turn.key, fresh, items));
         match failed {
             Some(why) => Err(why),
             None => Ok((used, stop)),
@@ -301,6 +306,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
     /// Everything in its turn, in a fixed order: established, input, time that is over, drained.
     fn step(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
         let mut reading = turn.ready.has(Ready::INPUT) || turn.ready.has(Ready::ADDED);
+        let mut may_read = turn.reads;
         if !self.open || !self.established {
             let failed = if self.open { Closed::Io } else { Closed::Connect };
             self.established = match &mut self.transport {
@@ -311,7 +317,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 self.later(turn, cx)?; // a permanent connection is called for its timers all the same
                 return Ok(Outcome::Wait);
             };
-            reading = true; // a layer may hold input, of which the poll knows nothing
+            (reading, may_read) = (true, false); // a layer may hold input, of which the poll knows nothing
             let (kind, about) = (transport.kind(), transport.about());
             cx.core(|core| {
                 core.describe(turn.key, kind, about);
@@ -325,6 +331,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         }
         let outcome = if !reading {
             Outcome::Wait
+        } else if may_read && !self.ended {
+            self.read_usual(turn, cx)?
         } else if cx.core(|core| core.may_read(turn.key)) {
             self.read(turn, cx)?
         } else {
@@ -387,6 +395,12 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         if self.ended {
             return self.eof(turn, cx);
         }
+        self.read_usual(turn, cx)
+    }
+
+    /// Hands over what comes.
+    fn read_usual(&mut self, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Result<Outcome, Closed> {
+        self.asks_writing = true;
         let mut spent = Spent::nothing(&turn.settings);
         let mut stop = if self.resume { self.feed_held(turn, cx, &mut spent)? } else { None };
         if stop.is_none() {
@@ -400,7 +414,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             // There may be more in the source, which the poll will not say again.
             Some(Stop::Told) => Ok(Outcome::Again),
             Some(Stop::Eof) => self.eof(turn, cx),
-            Some(Stop::Empty) | None => self.write_error(turn, cx),
+            Some(Stop::Empty) | None if self.asks_writing => self.write_error(turn, cx),
+            Some(Stop::Empty) | None => Ok(Outcome::Wait),
         }
     }
 

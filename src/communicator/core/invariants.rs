@@ -100,7 +100,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
     fn check_lists(&self, key: Key, turn: &[Who]) {
         let slot = &self.slots[key.slot as usize];
         let who = Who::Connection(key);
-        let places = self.ready.iter().chain(turn).filter(|other| **other == who).count();
+        let places = self.ready.iter().map(|(_, who)| who).chain(turn).filter(|other| **other == who).count();
         assert_eq!(places, usize::from(slot.listed), "{key}: places among the ready: {slot:?}");
         assert!(slot.callable().is_empty() || slot.listed, "{key} is ready and forgotten: {slot:?}");
         let places = self.dirty.iter().filter(|other| **other == key).count();

@@ -1,6 +1,7 @@
 //! Who is called, and when.
 
 use super::{Begun, Core, Who};
+use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::key::Key;
 use crate::communicator::slot::{Phase, Ready, Slot};
 use crate::communicator::timers::Handle;
@@ -9,47 +10,52 @@ use std::mem::take;
 impl<D, F> Core<D, F> {
     pub(crate) fn make_ready(&mut self, key: Key, why: Ready) {
         let Some(slot) = self.any(key) else { return };
-        slot.ready.add(why);
-        if !slot.listed && !slot.callable().is_empty() {
-            slot.listed = true;
-            self.ready.push(Who::Connection(key));
+        if slot.becomes_ready(why) {
+            self.enlist(Who::Connection(key));
         }
+    }
+
+    pub(super) fn enlist(&mut self, who: Who) {
+        self.ready.push((DEFAULT_PRIORITY, who));
     }
 
     /// What the poll says of a connection.
     pub(crate) fn event(&mut self, key: Key, input: bool, output: bool, hangup: bool) {
         let Some(slot) = self.any(key).filter(|slot| slot.phase != Phase::Waiting) else { return };
         slot.hung_up |= hangup;
-        let mut why = Ready::default();
-        if input || hangup {
-            why.add(Ready::INPUT);
+        let connecting = slot.phase == Phase::Connecting;
+        if (input || hangup || (output && connecting)) && slot.becomes_ready(Ready::INPUT) {
+            self.enlist(Who::Connection(key));
         }
-        if output {
-            if slot.phase == Phase::Connecting {
-                why.add(Ready::INPUT);
-            } else {
-                slot.blocked = false;
-                self.make_dirty(key);
-            }
-        }
-        if !why.is_empty() {
-            self.make_ready(key, why);
+        if output
+            && !connecting
+            && let Some(slot) = self.any(key)
+        {
+            slot.blocked = false;
+            self.make_dirty(key);
         }
     }
 
-    /// Who is to be called in this turn, in order: by priority, then by how long it has been ready.
+    /// Who is to be called in this turn, in order: by priority, then by how long it has been ready. Also some who have gone meanwhile.
     pub(crate) fn take_ready(&mut self, turn: &mut Vec<(u8, Who)>) {
         turn.clear();
-        let mut ready = take(&mut self.ready);
-        for who in ready.drain(..) {
-            let priority = match who {
-                Who::Connection(key) => self.any(key).map(|slot| slot.priority),
-                Who::Timer(id) => self.call(id).filter(|call| call.over).map(|call| call.priority),
-            };
-            turn.extend(priority.map(|priority| (priority, who)));
+        std::mem::swap(&mut self.ready, turn);
+        if !self.prioritized {
+            return;
         }
-        self.ready = ready;
+        for (priority, who) in turn.iter_mut() {
+            let now = match *who {
+                Who::Connection(key) => self.any(key).map(|slot| slot.priority),
+                Who::Timer(id) => self.call(id).map(|call| call.priority),
+            };
+            *priority = now.unwrap_or(DEFAULT_PRIORITY); // it is gone
+        }
         turn.sort_by_key(|&(priority, _)| priority); // stable: the order of readiness stays
+    }
+
+    pub(crate) fn set_priority(&mut self, key: Key, priority: u8) -> bool {
+        self.prioritized |= priority != DEFAULT_PRIORITY;
+        self.open(key).map(|slot| slot.priority = priority).is_some()
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -80,6 +86,7 @@ impl<D, F> Core<D, F> {
             phase: slot.phase,
             upgrade: slot.upgrade.is_some(),
             wants_write: slot.wants_write,
+            reads: slot.may_read() && slot.pipe_to.is_none(),
             finished: slot.finished,
             settings: slot.settings.clone(),
             attempt: None,
@@ -149,13 +156,7 @@ impl<D, F> Core<D, F> {
 
     /// Whether a connection that runs may go on reading.
     pub(crate) fn may_read(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| {
-            slot.enabled
-                && slot.reading
-                && !slot.pipe_full
-                && slot.upgrade.is_none()
-                && slot.phase != Phase::Waiting
-        })
+        self.open(key).is_some_and(|slot| slot.may_read())
     }
 
     pub(crate) fn set_enabled(&mut self, key: Key, enabled: bool) -> bool {
@@ -180,15 +181,16 @@ impl<D, F> Core<D, F> {
         true
     }
 
-    pub(crate) fn received(&mut self, key: Key, bytes: usize, items: u64) {
+    /// Counts what came. Whether writing has failed meanwhile.
+    pub(crate) fn received(&mut self, key: Key, bytes: usize, items: u64) -> bool {
         let now = self.now;
-        if let Some(slot) = self.any(key) {
-            slot.bytes_in += bytes as u64;
-            slot.items_in += items;
-            if bytes > 0 {
-                (slot.last_read, slot.heard) = (now, now);
-            }
+        let Some(slot) = self.any(key) else { return false };
+        slot.bytes_in += bytes as u64;
+        slot.items_in += items;
+        if bytes > 0 {
+            (slot.last_read, slot.heard) = (now, now);
         }
+        slot.write_error.is_some()
     }
 
     pub(crate) fn set_unread(&mut self, key: Key, bytes: usize) {

@@ -198,7 +198,7 @@ impl<D, F> Core<D, F> {
                     call.over = true;
                     let next = call.period.map_or(NEVER, |period| next_on_grid(at, period.get(), now));
                     self.timers.set(handle, next);
-                    self.ready.push(Who::Timer(TimerId {
+                    self.enlist(Who::Timer(TimerId {
                         index: handle.index,
                         generation: handle.generation,
                         wall: false,
@@ -221,7 +221,7 @@ impl<D, F> Core<D, F> {
                 }
                 Some(Due::Call(call)) => {
                     call.over = true;
-                    self.ready.push(Who::Timer(TimerId {
+                    self.enlist(Who::Timer(TimerId {
                         index: handle.index,
                         generation: handle.generation,
                         wall: true,
@@ -377,6 +377,7 @@ impl<D, F> Core<D, F> {
     }
 
     pub(crate) fn set_timer_priority(&mut self, id: TimerId, priority: u8) -> bool {
+        self.prioritized |= priority != DEFAULT_PRIORITY;
         self.call(id).map(|call| call.priority = priority).is_some()
     }
 

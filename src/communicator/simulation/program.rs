@@ -262,10 +262,9 @@ impl World {
     pub(super) fn prioritise(&mut self, id: usize) {
         let priority = self.random.below(3) as u8 + 99;
         let peer = &mut self.peers[id];
-        let slot = self.core.open(peer.key);
-        assert_eq!(slot.is_some(), peer.named);
-        if let Some(slot) = slot {
-            (slot.priority, peer.priority) = (priority, priority);
+        assert_eq!(self.core.set_priority(peer.key, priority), peer.named);
+        if peer.named {
+            peer.priority = priority;
         }
     }
 

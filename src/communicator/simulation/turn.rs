@@ -49,6 +49,14 @@ impl World {
     /// All that are ready, each once, by priority and then by how long they have been ready.
     pub(super) fn check_order(&mut self, turn: &[(u8, Who)]) {
         let since = |who: Who| self.since.iter().find(|(other, _)| *other == who).map(|(_, since)| *since);
+        let (turn, gone): (Vec<_>, Vec<_>) = turn.iter().partition(|(_, who)| since(*who).is_some());
+        for (_, who) in gone {
+            let found = match who {
+                Who::Connection(key) => self.core.slot(key).is_some(),
+                Who::Timer(id) => self.timers.iter().any(|timer| timer.id == id && timer.over),
+            };
+            assert!(!found, "{who:?} is not ready");
+        }
         assert_eq!(turn.len(), self.since.len(), "{turn:?} of {:?}", self.since);
         let order: Vec<_> =
             turn.iter().map(|&(priority, who)| (priority, since(who).expect("ready"))).collect();
