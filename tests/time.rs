@@ -313,6 +313,29 @@ fn a_timer_may_move_itself_if_it_repeats() {
 }
 
 #[test]
+fn timers_are_set_for_and_moved_to_instants() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let start = Instant::now();
+    let (at, moved_to) = (start + ms(20), start + ms(40));
+    let not_before = |instant: Instant, what: &'static str| {
+        let log = log.clone();
+        move |_: &Communicator| {
+            assert!(Instant::now() >= instant, "{what}");
+            log.say(what);
+        }
+    };
+    communicator.at_instant(at, not_before(at, "at 20"));
+    let moved = communicator.at_instant(start + ms(60_000), not_before(moved_to, "moved to 40"));
+    assert!(communicator.rearm_at(moved, moved_to));
+    communicator.at_instant(start, not_before(start, "over already"));
+    let over = communicator.after(ms(60_000), not_before(start, "moved to what is over"));
+    assert!(communicator.rearm_at(over, start));
+    run(&communicator);
+    assert_log(&log, &["over already", "moved to what is over", "at 20", "moved to 40"]);
+    assert!(!communicator.rearm_at(over, start));
+}
+
+#[test]
 fn dates_are_not_moved() {
     let communicator = Communicator::new().unwrap();
     let date = communicator.at(SystemTime::now() + ms(60_000), |_| ()).unwrap();

@@ -526,8 +526,17 @@ impl Communicator {
 impl Communicator {
     /// Calls `call` once, in `after`.
     pub fn after(&self, after: Duration, call: impl FnOnce(&Communicator) + 'static) -> TimerId {
+        self.once(self.clock().saturating_add(nanos(after)), call)
+    }
+
+    /// Calls `call` once, at `instant`, or in the next turn if that is over. For who has the time already: [`after`](Self::after) must look
+    /// at the clock first.
+    pub fn at_instant(&self, instant: Instant, call: impl FnOnce(&Communicator) + 'static) -> TimerId {
+        self.once(self.clock_at(instant), call)
+    }
+
+    fn once(&self, at: u64, call: impl FnOnce(&Communicator) + 'static) -> TimerId {
         let mut call = Some(call);
-        let at = self.clock().saturating_add(nanos(after));
         let call = Box::new(move |communicator: &Communicator| {
             if let Some(call) = call.take() {
                 call(communicator);
@@ -600,20 +609,24 @@ impl Communicator {
     /// `false`: there was none.
     pub fn cancel(&self, timer: TimerId) -> bool {
         let cancelled = self.core(|core| core.cancel(timer));
+        let is_some = cancelled.is_some();
         if let Some(Some(call)) = cancelled {
-            self.0.graveyard.borrow_mut().push_back(Corpse::Timer(call));
-            self.bury();
-            return true;
+            self.let_go_of(call);
         }
-        cancelled.is_some()
+        is_some
     }
 
-    /// Moves a timer made by [`after`](Self::after), [`every`](Self::every) or [`timer`](Self::timer) to `after` from now, for
-    /// less than it costs to make another one. What it calls, its priority and its tag stay; one that repeats goes on from there with
-    /// its period. It is not called before that, even if it was due in this very turn. `false`: there is none, it runs for the
-    /// last time, or it follows the wall clock.
+    /// Moves a timer that follows the monotonic clock to `after` from now, for less than it costs to make another one. What it
+    /// calls, its priority and its tag stay; one that repeats goes on from there with its period. It is not called before that, even if
+    /// it was due in this very turn. `false`: there is none, it runs for the last time, or it follows the wall clock.
     pub fn rearm(&self, timer: TimerId, after: Duration) -> bool {
         let at = self.clock().saturating_add(nanos(after));
+        self.core(|core| core.rearm(timer, at))
+    }
+
+    /// As [`rearm`](Self::rearm), but to `instant`, or to the next turn if that is over.
+    pub fn rearm_at(&self, timer: TimerId, instant: Instant) -> bool {
+        let at = self.clock_at(instant);
         self.core(|core| core.rearm(timer, at))
     }
 

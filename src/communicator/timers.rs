@@ -1,13 +1,15 @@
-//! Deadlines in order. Those of the next moments stand in a heap, exactly sorted; the others in a wheel, from which they
-//! come in time. So setting, moving and cancelling cost the same with a hundred timers and with a million.
+//! Deadlines in order. They stand in a wheel, roughly sorted. Those of the moment that has begun come out of it all together, are
+//! sorted once, and are handed over one by one; what is set for that moment only now stands in a heap beside them. So setting, moving
+//! and cancelling cost the same with a hundred timers and with a million.
 
 mod heap;
 mod wheel;
 
 use heap::Heap;
 use slab::Slab;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use wheel::Wheel;
+use wheel::{Opened, Wheel};
 
 /// The deadline of a timer that is kept, but is never due.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -22,17 +24,22 @@ pub(crate) struct Handle {
     pub(crate) generation: u32,
 }
 
-/// One count for all, so that a handle of one finds nothing in another.
-static NEXT_GENERATION: AtomicU32 = AtomicU32::new(0);
+/// One count for all, so that a handle of one finds nothing in another. Each takes many at once.
+static NEXT_GENERATIONS: AtomicU32 = AtomicU32::new(0);
+const GENERATIONS: u32 = 1 << 10;
 
 /// Timers with something to hand back when they are due. Times are any ascending count of nanoseconds. Equal deadlines come in
 /// the order of their insertion.
 #[derive(Debug)]
 pub(crate) struct Timers<P> {
+    /// Those that came out of the wheel last, in order; among them some that count no more.
+    run: VecDeque<Entry>,
+    /// Those that were set when the wheel was past their time already.
     near: Heap,
     far: Wheel,
     nodes: Slab<Node<P>>,
     sequence: u32,
+    next_generation: u32,
     /// On their way from one bucket to others.
     moving: Vec<Entry>,
 }
@@ -44,16 +51,15 @@ struct Entry {
     node: u32,
 }
 
-/// A cache line: a million of them are looked for in memory one by one.
+/// Not aligned to a cache line, which it nearly fills: the allocator can't enlarge what is aligned in place.
 #[derive(Debug)]
-#[repr(align(64))]
 struct Node<P> {
-    /// Tells where its entry lies: before the wheel's time in the heap, else in the wheel; and for `NEVER` nowhere.
+    /// Tells where its entry lies: before the wheel's time in the run or in the heap, else in the wheel; and for `NEVER` nowhere.
     deadline: u64,
-    /// That of its entry: older ones that still lie in the wheel count no more.
+    /// That of its entry: older ones that still lie somewhere count no more.
     sequence: u32,
     generation: u32,
-    /// Where in the heap, if it lies there.
+    /// Where in the heap, from 1; 0 if it does not lie there.
     place: u32,
     payload: P,
 }
@@ -63,6 +69,13 @@ fn is_alive<P>(nodes: &Slab<Node<P>>, entry: &Entry) -> bool {
     nodes
         .get(entry.node as usize)
         .is_some_and(|node| node.sequence == entry.sequence && node.deadline == entry.deadline)
+}
+
+/// Where the first one lies.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Run,
+    Near,
 }
 
 impl Entry {
@@ -77,16 +90,18 @@ impl Entry {
 impl<P> Timers<P> {
     pub(crate) fn new() -> Self {
         Self {
+            run: VecDeque::new(),
             near: Heap::default(),
             far: Wheel::default(),
             nodes: Slab::new(),
             sequence: 0,
+            next_generation: 0,
             moving: Vec::new(),
         }
     }
 
     pub(crate) fn insert(&mut self, deadline: u64, payload: P) -> Handle {
-        let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
+        let generation = self.generation();
         let node = Node { deadline: NEVER, sequence: 0, generation, place: 0, payload };
         let index = self.nodes.insert(node) as u32;
         self.enter(deadline, index);
@@ -114,36 +129,68 @@ impl<P> Timers<P> {
     /// When to ask for those that are [due](Self::due) again: at the next deadline; or sooner, if that is one of very many that are not
     /// sorted yet.
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
-        match self.near.first() {
-            Some(entry) => Some(entry.deadline),
+        match self.first() {
+            Some((entry, _)) => Some(entry.deadline),
             None => self.far.next(|entry| is_alive(&self.nodes, entry)),
         }
     }
 
-    /// The first timer that is due at `now`, if any, and its deadline; it stays where it is.
-    pub(crate) fn due(&mut self, now: u64) -> Option<(Handle, u64)> {
-        while self.near.first().is_none() {
-            let mut moving = std::mem::take(&mut self.moving);
-            let opened = self.far.open(now, &mut moving, |entry| is_alive(&self.nodes, entry));
-            for entry in moving.drain(..) {
-                self.place(entry);
+    /// Takes the first timer that is due at `now`, if any, and its deadline. From then on it is never due, until it is
+    /// [set](Self::set) again.
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<(Handle, u64)> {
+        while self.first().is_none() && self.open(now) {}
+        let Some((Entry { deadline, node: index, .. }, place)) =
+            self.first().filter(|(first, _)| first.deadline <= now)
+        else {
+            self.far.advance(now);
+            return None;
+        };
+        match place {
+            Place::Run => {
+                self.run.pop_front();
+                if self.run.is_empty() {
+                    self.run.shrink_to(MOVING);
+                }
             }
-            moving.shrink_to(MOVING);
-            self.moving = moving;
-            if !opened {
-                break;
-            }
-        }
-        match self.near.first() {
-            Some(first) if first.deadline <= now => {
-                let generation = self.nodes[first.node as usize].generation;
-                Some((Handle { index: first.node, generation }, first.deadline))
-            }
-            _ => {
-                self.far.advance(now);
-                None
+            Place::Near => {
+                let Self { near, nodes, .. } = self;
+                near.remove(0, &mut |entry, place| nodes[entry.node as usize].place = place as u32 + 1);
             }
         }
+        let node = self.nodes.get_mut(index as usize)?;
+        node.deadline = NEVER;
+        Some((Handle { index, generation: node.generation }, deadline))
+    }
+
+    /// The first one of those that are out of the wheel.
+    fn first(&mut self) -> Option<(Entry, Place)> {
+        while self.run.front().is_some_and(|entry| !is_alive(&self.nodes, entry)) {
+            self.run.pop_front();
+        }
+        match (self.run.front(), self.near.first()) {
+            // What came out of the wheel was set earlier.
+            (Some(run), Some(near)) if near.deadline < run.deadline => Some((*near, Place::Near)),
+            (Some(run), _) => Some((*run, Place::Run)),
+            (None, near) => near.map(|near| (*near, Place::Near)),
+        }
+    }
+
+    /// Opens the first bucket of the wheel, if it begins at `now` or before: its entries go into finer ones; or into the run, if it is
+    /// one of the finest.
+    fn open(&mut self, now: u64) -> bool {
+        let mut moving = std::mem::take(&mut self.moving);
+        let opened = self.far.open(now, &mut moving, |entry| is_alive(&self.nodes, entry));
+        match opened {
+            Some(Opened::Finest) => {
+                self.run.extend(moving.drain(..));
+                // A bucket has those of one deadline in the order in which they were set, and that stays.
+                self.run.make_contiguous().sort_by_key(|entry| entry.deadline);
+            }
+            Some(Opened::Coarse) | None => moving.drain(..).for_each(|entry| self.place(entry)),
+        }
+        moving.shrink_to(MOVING);
+        self.moving = moving;
+        opened.is_some()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut P)> {
@@ -154,9 +201,19 @@ impl<P> Timers<P> {
 
     /// All of them, in no particular order.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = P> {
+        self.run.clear();
         self.near.clear();
         self.far.clear();
         self.nodes.drain().map(|node| node.payload)
+    }
+
+    fn generation(&mut self) -> u32 {
+        if self.next_generation.is_multiple_of(GENERATIONS) {
+            self.next_generation = NEXT_GENERATIONS.fetch_add(GENERATIONS, Ordering::Relaxed);
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        generation
     }
 
     fn node(&mut self, handle: Handle) -> Option<&mut Node<P>> {
@@ -167,7 +224,7 @@ impl<P> Timers<P> {
     fn enter(&mut self, deadline: u64, index: u32) {
         self.sequence = self.sequence.wrapping_add(1);
         let node = &mut self.nodes[index as usize];
-        (node.deadline, node.sequence) = (deadline, self.sequence);
+        (node.deadline, node.sequence, node.place) = (deadline, self.sequence, 0);
         if deadline != NEVER {
             self.place(Entry { deadline, sequence: self.sequence, node: index });
         }
@@ -177,7 +234,9 @@ impl<P> Timers<P> {
         let Self { near, far, nodes, .. } = self;
         match far.bucket(entry.deadline) {
             Some(bucket) => far.insert(bucket, entry),
-            None => near.insert(entry, &mut |entry, place| nodes[entry.node as usize].place = place as u32),
+            None => {
+                near.insert(entry, &mut |entry, place| nodes[entry.node as usize].place = place as u32 + 1)
+            }
         }
     }
 
@@ -189,9 +248,14 @@ impl<P> Timers<P> {
         if deadline == NEVER {
             return Some(());
         }
-        match far.bucket(deadline) {
-            Some(bucket) => far.remove(bucket, deadline, |entry| is_alive(nodes, entry)),
-            None => near.remove(place, &mut |entry, place| nodes[entry.node as usize].place = place as u32),
+        match (far.bucket(deadline), place) {
+            (Some(bucket), _) => far.remove(bucket, deadline, |entry| is_alive(nodes, entry)),
+            (None, 0) => {} // it stays in the run, and counts no more
+            (None, place) => {
+                near.remove(place - 1, &mut |entry, place| {
+                    nodes[entry.node as usize].place = place as u32 + 1
+                });
+            }
         }
         Some(())
     }
@@ -214,11 +278,18 @@ impl<P> Timers<P> {
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
         self.near.check_invariants();
-        let lie = self.near.entries().len() + self.far.check_invariants(|entry| is_alive(&self.nodes, entry));
+        let run = self.run.iter().filter(|entry| is_alive(&self.nodes, entry));
+        let far = self.far.check_invariants(|entry| is_alive(&self.nodes, entry));
+        let lie = self.near.entries().len() + run.clone().count() + far;
         assert_eq!(lie, self.nodes.iter().filter(|(_, node)| node.deadline != NEVER).count());
         for (place, entry) in self.near.entries().iter().enumerate() {
             assert!(is_alive(&self.nodes, entry), "{entry:?}");
-            assert_eq!(self.nodes[entry.node as usize].place as usize, place);
+            assert_eq!(self.nodes[entry.node as usize].place as usize, place + 1);
+            assert_eq!(self.far.bucket(entry.deadline), None, "{entry:?} belongs into the wheel");
+        }
+        assert!(self.run.iter().is_sorted_by_key(|entry| entry.deadline));
+        for entry in run {
+            assert_eq!(self.nodes[entry.node as usize].place, 0, "{entry:?} is in the run");
             assert_eq!(self.far.bucket(entry.deadline), None, "{entry:?} belongs into the wheel");
         }
     }
@@ -230,7 +301,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn pop(timers: &mut Timers<u32>, now: u64) -> Option<u32> {
-        let (handle, _) = timers.due(now)?;
+        let (handle, _) = timers.take_due(now)?;
         timers.remove(handle)
     }
 
@@ -262,11 +333,11 @@ mod tests {
     fn a_timer_that_is_never_due_is_kept() {
         let mut timers = Timers::new();
         let handle = timers.insert(NEVER, 1);
-        assert_eq!((timers.next_deadline(), timers.due(NEVER)), (None, None));
+        assert_eq!((timers.next_deadline(), timers.take_due(NEVER)), (None, None));
         assert!(timers.set(handle, 7));
-        assert_eq!((timers.next_deadline(), timers.due(7)), (Some(7), Some((handle, 7))));
-        assert!(timers.set(handle, NEVER));
-        assert_eq!((timers.due(NEVER), timers.remove(handle)), (None, Some(1)));
+        assert_eq!((timers.next_deadline(), timers.take_due(7)), (Some(7), Some((handle, 7))));
+        assert_eq!((timers.next_deadline(), timers.take_due(NEVER)), (None, None));
+        assert_eq!(timers.remove(handle), Some(1));
     }
 
     #[test]

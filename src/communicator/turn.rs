@@ -2,7 +2,7 @@
 
 use super::core::{Begun, Who, Writing, Wrote};
 use super::driver::{Driver, Linger, Outcome, Turn};
-use super::handle::{Communicator, Corpse, WAKER, WALL, interest};
+use super::handle::{Communicator, Corpse, TimerCall, WAKER, WALL, interest};
 use super::key::{Key, TimerId};
 use super::permanent::Lost;
 use super::slot::{Phase, Ready};
@@ -314,8 +314,16 @@ impl Communicator {
             core.end_timer(id, call)
         });
         if let Some(call) = over {
+            self.let_go_of(call);
+        }
+    }
+
+    /// Drops what a timer has called: at once, unless a callback runs.
+    pub(super) fn let_go_of(&self, call: TimerCall) {
+        if self.0.calling.get() {
             self.0.graveyard.borrow_mut().push_back(Corpse::Timer(call));
-            self.bury();
+        } else {
+            self.calling(|| drop(call), "the destructor of what a timer has called");
         }
     }
 

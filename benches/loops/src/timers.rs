@@ -2,14 +2,21 @@
 //! or moved comes in another order than it was set in.
 
 use crate::measure::{Random, Table, per_operation};
-use eventdispatcher::Communicator;
+use eventdispatcher::codec::Raw;
+use eventdispatcher::{Communicator, Cx, Handler, HandlerResult, Id, Timeout, unix_pair};
+use mio::net::UnixStream;
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MINUTE: u64 = 60_000_000;
+/// Each with a closure to call.
+const OURS: &str = "eventdispatcher";
+/// Of one connection, whose handler gets a number.
+const OWN: &str = "eventdispatcher, a connection's";
+
 /// calloop looks at all timers whenever one is set or cancelled.
 const CALLOOP_MOST: usize = 10_000;
 
@@ -24,8 +31,11 @@ pub(crate) fn run(rounds: usize, only: &str) {
         }
         let mut table = Table::default();
         for _ in 0..rounds {
-            if "eventdispatcher".starts_with(only) {
+            if OURS.starts_with(only) {
                 ours(&mut table, &times, &order);
+            }
+            if OWN.starts_with(only) {
+                own(&mut table, &times, &order);
             }
             if "tokio".starts_with(only) {
                 tokio(&mut table, &times, &order);
@@ -39,9 +49,9 @@ pub(crate) fn run(rounds: usize, only: &str) {
 }
 
 fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
-    let row = "eventdispatcher";
+    let row = OURS;
     let count = times.len();
-    let far = Duration::from_secs(3_600);
+    let far = Instant::now() + Duration::from_secs(3_600);
     let communicator = Communicator::new().expect("a poll can be made");
     let fired = Rc::new(Cell::new(0));
     let call = || {
@@ -49,7 +59,8 @@ fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
         move |_: &Communicator| fired.set(fired.get() + 1)
     };
     let mut ids = Vec::with_capacity(count);
-    let set = |ids: &mut Vec<_>| ids.extend(times.iter().map(|&time| communicator.after(far + time, call())));
+    let set =
+        |ids: &mut Vec<_>| ids.extend(times.iter().map(|&time| communicator.at_instant(far + time, call())));
     table.add(row, "insert", per_operation(count, || set(&mut ids)));
     table.add(
         row,
@@ -67,7 +78,7 @@ fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
         "re-arm",
         per_operation(count, || {
             for &at in order {
-                communicator.rearm(ids[at], far + times[at] / 2);
+                communicator.rearm_at(ids[at], far + times[at] / 2);
             }
         }),
     );
@@ -84,6 +95,70 @@ fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
         }
     });
     table.add(row, "fire", all);
+}
+
+fn own(table: &mut Table, times: &[Duration], order: &[usize]) {
+    let row = OWN;
+    let count = times.len();
+    let far = Duration::from_secs(3_600);
+    let fired = Rc::new(Cell::new(0));
+    let (communicator, id, _peer) = counting(&fired);
+    let mut ids = Vec::with_capacity(count);
+    let set = |ids: &mut Vec<_>| ids.extend(times.iter().map(|&time| communicator.timer(id, far + time, 0)));
+    table.add(row, "insert", per_operation(count, || set(&mut ids)));
+    table.add(
+        row,
+        "cancel",
+        per_operation(count, || {
+            for &at in order {
+                communicator.cancel(ids[at].expect("the connection is there"));
+            }
+        }),
+    );
+    ids.clear();
+    set(&mut ids);
+    let far = Instant::now() + far;
+    table.add(
+        row,
+        "re-arm",
+        per_operation(count, || {
+            for &at in order {
+                communicator.rearm_at(ids[at].expect("the connection is there"), far + times[at] / 2);
+            }
+        }),
+    );
+    drop(communicator);
+
+    let (communicator, id, _peer) = counting(&fired);
+    for &time in times {
+        communicator.timer(id, time / 1_000_000, 0);
+    }
+    fired.set(0);
+    let all = per_operation(count, || {
+        while fired.get() < count {
+            communicator.turn(None).expect("the poll works");
+        }
+    });
+    table.add(row, "fire", all);
+}
+
+/// A connection that counts its timers.
+fn counting(fired: &Rc<Cell<usize>>) -> (Communicator, Id<Raw>, UnixStream) {
+    struct Count(Rc<Cell<usize>>);
+    impl Handler<Raw> for Count {
+        fn message(&mut self, _: &[u8], _: &Cx<'_, Raw>) -> HandlerResult {
+            Ok(())
+        }
+        fn timeout(&mut self, _: Timeout, _: &Cx<'_, Raw>) -> HandlerResult {
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+    let communicator = Communicator::new().expect("a poll can be made");
+    let (ours, theirs) = unix_pair().expect("sockets can be made");
+    let id = communicator.stream(ours, Raw, Count(fired.clone())).expect("a socket can be polled");
+    communicator.turn(None).expect("the poll works"); // it is connected
+    (communicator, id, theirs)
 }
 
 fn tokio(table: &mut Table, times: &[Duration], order: &[usize]) {
@@ -148,7 +223,6 @@ fn tokio(table: &mut Table, times: &[Duration], order: &[usize]) {
 fn calloop(table: &mut Table, times: &[Duration], order: &[usize]) {
     use calloop::EventLoop;
     use calloop::timer::{TimeoutAction, Timer};
-    use std::time::Instant;
     let row = "calloop";
     let count = times.len();
     let events: EventLoop<'_, usize> = EventLoop::try_new().expect("a poll can be made");

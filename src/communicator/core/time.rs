@@ -182,7 +182,7 @@ impl<D, F> Core<D, F> {
     pub(crate) fn expire(&mut self, now: u64) {
         self.now = now;
         self.turns += 1;
-        while let Some((handle, at)) = self.timers.due(now) {
+        while let Some((handle, at)) = self.timers.take_due(now) {
             match self.timers.get_mut(handle) {
                 Some(&mut Due::Guard(key)) => {
                     self.timers.remove(handle);
@@ -191,13 +191,14 @@ impl<D, F> Core<D, F> {
                 Some(Due::Own(own)) => {
                     own.over = true;
                     let key = own.key;
-                    self.timers.set(handle, NEVER); // it can be cancelled until it is handed over
-                    self.make_due(key, handle);
+                    self.make_due(key, handle); // it can be cancelled until it is handed over
                 }
                 Some(Due::Call(call)) => {
                     call.over = true;
-                    let next = call.period.map_or(NEVER, |period| next_on_grid(at, period.get(), now));
-                    self.timers.set(handle, next);
+                    if let Some(period) = call.period {
+                        let next = next_on_grid(at, period.get(), now);
+                        self.timers.set(handle, next);
+                    }
                     self.enlist(Who::Timer(TimerId {
                         index: handle.index,
                         generation: handle.generation,
@@ -211,8 +212,7 @@ impl<D, F> Core<D, F> {
 
     /// Everything that is due by the wall clock becomes ready. The clock may have jumped either way.
     pub(crate) fn expire_dates(&mut self, wall: u64) {
-        while let Some((handle, _)) = self.dates.due(wall.min(NEVER - 1)) {
-            self.dates.set(handle, NEVER);
+        while let Some((handle, _)) = self.dates.take_due(wall.min(NEVER - 1)) {
             match self.dates.get_mut(handle) {
                 Some(Due::Own(own)) => {
                     own.over = true;
@@ -324,7 +324,9 @@ impl<D, F> Core<D, F> {
                 None
             }
             Some(_) => {
-                let _ = self.cancel(id);
+                self.calls -= 1;
+                let timers = if id.wall { &mut self.dates } else { &mut self.timers };
+                timers.remove(Handle { index: id.index, generation: id.generation });
                 Some(call)
             }
             None => Some(call),

@@ -43,6 +43,15 @@ struct Entries {
     dead: usize,
 }
 
+/// What a bucket was that has been emptied.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Opened {
+    /// All of one tick: they are handed out.
+    Finest,
+    /// Of several ticks: they belong into finer buckets now.
+    Coarse,
+}
+
 /// Which bucket an entry lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket(u16);
@@ -126,11 +135,14 @@ impl Wheel {
     }
 
     /// Empties the first bucket, if it begins at `now` or before, into `into`. Its entries belong elsewhere now.
-    pub(super) fn open(&mut self, now: u64, into: &mut Vec<Entry>, alive: impl Fn(&Entry) -> bool) -> bool {
-        let Some((bucket, tick)) = self.first().filter(|&(_, tick)| tick <= now >> TICK_BITS) else {
-            return false;
-        };
-        let Some(level) = self.levels[bucket.level()].as_mut() else { return false };
+    pub(super) fn open(
+        &mut self,
+        now: u64,
+        into: &mut Vec<Entry>,
+        alive: impl Fn(&Entry) -> bool,
+    ) -> Option<Opened> {
+        let (bucket, tick) = self.first().filter(|&(_, tick)| tick <= now >> TICK_BITS)?;
+        let level = self.levels[bucket.level()].as_mut()?;
         level.occupied &= !(1 << bucket.digit());
         let entries = &mut level.buckets[bucket.digit()];
         match entries.dead {
@@ -141,8 +153,9 @@ impl Wheel {
         // The bucket may be used again soon, but not for as much.
         entries.all.clear();
         entries.all.shrink_to(FEW);
-        (self.origin, self.handed_out, self.next) = (tick, bucket.level() == 0, None);
-        true
+        let finest = bucket.level() == 0;
+        (self.origin, self.handed_out, self.next) = (tick, finest, None);
+        Some(if finest { Opened::Finest } else { Opened::Coarse })
     }
 
     /// Nothing is left that is due at `now`: what is put in from now on counts from there.
