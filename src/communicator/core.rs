@@ -188,14 +188,15 @@ impl<D, F> Core<D, F> {
             .collect()
     }
 
-    /// Everything that is somebody's code, to be dropped.
-    pub(crate) fn take_all(&mut self) -> (Vec<D>, Vec<F>) {
-        let drivers = self.slots.drain().filter_map(|slot| slot.driver).collect();
+    /// Everything that is somebody's code, to be dropped: connections, timers, and what else there is.
+    pub(crate) fn take_all(&mut self) -> (Vec<D>, Vec<F>, Vec<Box<dyn Any>>) {
+        let keys = self.keys();
+        let drivers = keys.into_iter().filter_map(|key| self.remove(key)).collect();
         let calls = self.timers.drain().chain(self.dates.drain()).filter_map(|due| match due {
             Due::Call(call) => call.call,
             Due::Guard(_) | Due::Own(_) => None,
         });
-        (drivers, calls.collect())
+        (drivers, calls.collect(), std::mem::take(&mut self.waste))
     }
 
     pub(crate) fn slot(&self, key: Key) -> Option<&Slot<D>> {

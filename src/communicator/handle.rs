@@ -73,9 +73,12 @@ pub(super) struct Shared {
 /// What is still inside is dropped piece by piece: two destructors that panic in one go would abort the process.
 impl Drop for Shared {
     fn drop(&mut self) {
-        let (drivers, calls) = self.core.get_mut().take_all();
+        let (drivers, calls, others) = self.core.get_mut().take_all();
         let calls = calls.into_iter().chain(self.hooks.get_mut().take());
+        let posts = self.inbox.get().map(Inbox::take_all).unwrap_or_default();
+        let others = others.into_iter().chain(posts.into_iter().map(|post| Box::new(post) as Box<dyn Any>));
         let corpses = drivers.into_iter().map(Corpse::Driver).chain(calls.map(Corpse::Timer));
+        let corpses = corpses.chain(others.map(Corpse::Other));
         for corpse in corpses.chain(self.graveyard.take()) {
             if catch_unwind(AssertUnwindSafe(|| drop(corpse))).is_err() {
                 log::error!("the destructor of a handler panicked");
@@ -234,7 +237,9 @@ impl Communicator {
 
     pub(crate) fn end(&self, key: Key, why: Closed) -> bool {
         let closed = self.core(|core| core.close(key, why));
-        closed.is_ok()
+        let found = closed.is_ok();
+        self.put_down(closed.err());
+        found
     }
 
     /// Closes every connection and cancels every timer: the loop ends when all output is written.

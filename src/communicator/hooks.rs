@@ -23,7 +23,7 @@ impl Communicator {
     /// As long as there is such a call, nothing leaves ahead of it: also a long queue, which is else written as soon as it
     /// is long, waits for the end of the turn, and the connection that filled its own is called again in the next one.
     ///
-    /// What the call sends is written in the same turn. A call that panics is not made again. It does not keep the loop
+    /// What the call sends is written in the same turn; calls that are added by one are made from the next turn on. A call that panics is not made again. It does not keep the loop
     /// running, and goes when [`run`](Self::run) ends.
     ///
     /// ```
@@ -77,13 +77,13 @@ impl Communicator {
         removed.is_some()
     }
 
-    /// Makes the calls.
+    /// Makes the calls. Those that are added by one of them begin with the next turn.
     pub(super) fn call_hooks(&self) {
-        let mut last = HookId(0);
+        let (mut last, made) = (HookId(0), self.0.hooks.borrow().made);
         loop {
             let next = {
                 let hooks = &mut *self.0.hooks.borrow_mut();
-                let next = hooks.calls.iter_mut().find(|(id, _)| id.0 > last.0);
+                let next = hooks.calls.iter_mut().find(|(id, _)| id.0 > last.0 && id.0 <= made);
                 next.and_then(|(id, call)| Some((*id, call.take()?)))
             };
             let Some((id, mut call)) = next else { return };
@@ -254,6 +254,24 @@ mod tests {
             communicator.turn(Some(Duration::ZERO)).unwrap();
         }
         assert_eq!(count.get(), 21);
+    }
+
+    #[test]
+    fn calls_that_add_calls_do_not_hold_the_turn() {
+        fn multiply(communicator: &Communicator, count: &Rc<Cell<usize>>) {
+            let counting = count.clone();
+            communicator.before_writes(move |communicator| {
+                counting.set(counting.get() + 1);
+                multiply(communicator, &counting);
+            });
+        }
+        let communicator = Communicator::new().unwrap();
+        let count = Rc::new(Cell::new(0));
+        multiply(&communicator, &count);
+        for expected in [1, 3, 7] {
+            communicator.turn(Some(Duration::ZERO)).unwrap();
+            assert_eq!(count.get(), expected);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ const MOST_POSTS: usize = 4096;
 /// As many are taken in one turn.
 const POSTS_PER_TURN: usize = 256;
 
-type Post = Box<dyn FnOnce(&Communicator) + Send>;
+pub(crate) type Post = Box<dyn FnOnce(&Communicator) + Send>;
 
 /// A handle to a communicator for other threads: what is posted runs on the communicator's own thread, in the order
 /// of posting, at the start of a turn.
@@ -129,6 +129,11 @@ impl Inbox {
 
     pub(crate) fn remote(&self) -> Remote {
         self.remote.clone()
+    }
+
+    /// What was posted and never will run.
+    pub(crate) fn take_all(&self) -> Vec<Post> {
+        self.posts.try_iter().take(MOST_POSTS).collect()
     }
 
     /// What was posted, a turn's share. Whether there is more.

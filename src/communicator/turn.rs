@@ -2,12 +2,14 @@
 
 use super::core::{Begun, Who, Writing, Wrote};
 use super::driver::{Driver, Linger, Outcome, Turn};
+use super::error::Closed;
 use super::handle::{Communicator, Corpse, TimerCall, WAKER, WALL, interest};
 use super::key::{Key, TimerId};
 use super::permanent::Lost;
 use super::slot::{Phase, Ready};
 use super::wall_clock;
 use std::any::Any;
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
@@ -221,14 +223,14 @@ impl Communicator {
             self.core(|core| core.keep_deadline(key, ready));
         }
         if !over && let Some(why) = self.core(|core| core.take_end(key)) {
-            log::debug!("connection {key}{}: {why}", self.label(key));
+            self.say_why(key, &why);
             if let Err(panic) = catch(|| driver.closed(why, &turn)) {
                 self.report(key, "its handler panicked when it was told of the end", &panic);
             }
             // Nothing can be written any more after a write has failed.
             over = self.core(|core| {
                 core.make_dirty(key);
-                core.take_write_error(key).is_some()
+                core.forget_write_error(key)
             });
         }
         if over {
@@ -256,7 +258,7 @@ impl Communicator {
     /// be removed.
     fn lost(&self, driver: &mut Box<dyn Driver>, lost: Lost, turn: &Turn<'_>) -> bool {
         let (key, Lost { why, established, last }) = (turn.key, lost);
-        log::debug!("connection {key}{}: {why}", self.label(key));
+        self.say_why(key, &why);
         let told = catch(|| {
             self.let_go(driver, true);
             driver.lost(&why, established, turn)
@@ -264,13 +266,21 @@ impl Communicator {
         let end = match told {
             Err(panic) => {
                 self.report(key, "its code panicked when it was lost, which ends it", &panic);
+                self.put_down(Some(why));
                 return true;
             }
-            Ok(Err(error)) => super::Closed::Handler(error),
+            Ok(Err(error)) => {
+                self.put_down(Some(why));
+                Closed::Handler(error)
+            }
             Ok(Ok(())) if last => why,
-            Ok(Ok(())) => return false,
+            Ok(Ok(())) => {
+                self.put_down(Some(why));
+                return false;
+            }
         };
-        let _ = self.core(|core| core.close_for_good(key, end));
+        let closed = self.core(|core| core.close_for_good(key, end));
+        self.put_down(closed.err());
         false
     }
 
@@ -295,8 +305,8 @@ impl Communicator {
             && let Some(source) = driver.source()
             && let Err(error) = self.registry().reregister(source, key.token(), interest(wanted))
         {
-            log::warn!("connection {key}: the poll refuses it: {error}");
-            self.end(key, super::Closed::Io(error));
+            log::warn!("connection {key}: the poll refuses it: {}", shown(&error));
+            self.end(key, Closed::Io(error));
             return registered;
         }
         wanted
@@ -374,7 +384,7 @@ impl Communicator {
         if let (true, Err(error)) = (lingering, &wrote.result)
             && !out.is_empty()
         {
-            log::debug!("connection {key}: {} bytes were lost: {error}", out.len());
+            log::debug!("connection {key}: {} bytes were lost: {}", out.len(), shown(error));
         }
         // One that can only be written to has nothing more to wait for: that is seen by reading it.
         let ended = wrote.finished && phase == Phase::Open;
@@ -481,6 +491,19 @@ impl Communicator {
         self.0.calling.set(false);
     }
 
+    /// An error that nobody is to be told of is dropped when no callback runs.
+    pub(super) fn put_down(&self, why: Option<Closed>) {
+        if let Some(why) = why.filter(|why| !matches!(why, Closed::Local)) {
+            self.0.graveyard.borrow_mut().push_back(Corpse::Other(Box::new(why)));
+        }
+    }
+
+    fn say_why(&self, key: Key, why: &Closed) {
+        if log::log_enabled!(log::Level::Debug) {
+            log::debug!("connection {key}{}: {}", self.label(key), shown(why));
+        }
+    }
+
     fn label(&self, key: Key) -> String {
         self.connection(key)
             .map(|info| {
@@ -500,6 +523,11 @@ impl Communicator {
 
 fn nested() -> io::Error {
     io::Error::other("the loop was asked to turn from inside one of its callbacks")
+}
+
+/// The text of an error, which is somebody's code.
+fn shown(error: &dyn fmt::Display) -> String {
+    catch(|| error.to_string()).unwrap_or_else(|_| "an error whose text panics".into())
 }
 
 type Panic = Box<dyn Any + Send>;

@@ -593,9 +593,11 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
             // Closed before its first call: what is queued can be written all the same if there is nothing to wait for.
             self.established = establish(transport).unwrap_or(false);
         }
-        if let Some(mut handler) = self.handler.take() {
+        if let Some(handler) = &mut self.handler {
+            // Where it panics the handler stays, to be dropped later: a destructor that panics, too, would abort the process.
             handler.closed(&why, &cx);
         }
+        self.handler = None;
     }
 
     fn linger(&mut self, written: bool) -> Linger {

@@ -55,11 +55,15 @@ impl<D, F> Core<D, F> {
         let upgrade = slot.upgrade.take();
         let arrived = slot.permanent.as_mut().and_then(|permanent| permanent.arrived.take());
         let driver = slot.driver.take();
+        let (end, error, about) = (slot.end.take(), slot.write_error.take(), slot.about.take());
         let (guard, timers, parent) = (slot.guard.take(), take(&mut slot.timers), slot.parent);
         for handle in guard.map(|guard| guard.0).into_iter().chain(timers) {
             self.remove_timer(handle);
         }
         self.waste.extend(upgrade.map(|upgrade| upgrade.layer).into_iter().chain(arrived));
+        self.throw_away(end);
+        self.throw_away(error);
+        self.throw_away(about);
         self.live -= 1;
         if let Some(parent) = parent
             && let Some(listener) = self.any(parent)
@@ -75,6 +79,11 @@ impl<D, F> Core<D, F> {
             self.discard_slot(key);
         }
         driver
+    }
+
+    /// What may be somebody's (an error, what a transport tells of itself) is dropped outside: its destructor may come back here.
+    pub(crate) fn throw_away<T: 'static>(&mut self, what: Option<T>) {
+        self.waste.extend(what.map(|what| Box::new(what) as Box<dyn Any>));
     }
 
     pub(super) fn discard_slot(&mut self, key: Key) {
@@ -154,9 +163,10 @@ impl<D, F> Core<D, F> {
 
     /// What the transport is and tells, now that it is established.
     pub(crate) fn describe(&mut self, key: Key, kind: &'static str, about: Option<Rc<dyn Any>>) {
-        if let Some(slot) = self.open(key) {
-            (slot.kind, slot.about) = (kind, about);
-        }
+        let Some(slot) = self.open(key) else { return self.throw_away(about) };
+        slot.kind = kind;
+        let before = std::mem::replace(&mut slot.about, about);
+        self.throw_away(before);
     }
 
     pub(crate) fn established(&mut self, key: Key) {

@@ -176,7 +176,10 @@ impl<D, F> Core<D, F> {
     /// connection was removed meanwhile.
     #[must_use]
     pub(crate) fn end_write(&mut self, key: Key, driver: D, out: OutQueue, wrote: Wrote) -> Option<D> {
-        let Some(slot) = self.any(key) else { return Some(driver) };
+        let Some(slot) = self.any(key) else {
+            self.throw_away(wrote.result.err());
+            return Some(driver);
+        };
         slot.driver = Some(driver);
         slot.finished |= wrote.finished;
         slot.wants_write = wrote.wants_write;
@@ -191,7 +194,7 @@ impl<D, F> Core<D, F> {
         let Some(slot) =
             slots.get_mut(key.slot as usize).filter(|slot| slot.generation == key.generation && !slot.gone)
         else {
-            return;
+            return self.throw_away(result.err());
         };
         // What is left is older than a layer that was asked for while it was written.
         let queue = match (&mut slot.upgrade, &mut slot.permanent) {
@@ -263,6 +266,14 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn take_write_error(&mut self, key: Key) -> Option<io::Error> {
         self.any(key)?.write_error.take()
+    }
+
+    /// Whether writing has failed, which nobody is to be told of any more.
+    pub(crate) fn forget_write_error(&mut self, key: Key) -> bool {
+        let error = self.take_write_error(key);
+        let failed = error.is_some();
+        self.throw_away(error);
+        failed
     }
 
     pub(crate) fn take_spare(&mut self) -> Vec<u8> {

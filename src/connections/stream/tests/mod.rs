@@ -2,6 +2,7 @@
 
 mod ending;
 mod handed_over;
+mod others_code;
 mod output;
 mod panics;
 mod upgrade;
