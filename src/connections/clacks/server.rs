@@ -5,6 +5,8 @@ mod keeping;
 mod listen;
 mod logins;
 mod reload;
+#[cfg(test)]
+pub(super) mod simulated;
 mod status;
 mod uplink;
 

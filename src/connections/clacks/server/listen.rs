@@ -104,7 +104,7 @@ impl Server {
     }
 
     /// What a client's connection is made of, beside what its bytes travel over.
-    fn session(&self, peer: Peer) -> (ClacksLines, Session) {
+    pub(super) fn session(&self, peer: Peer) -> (ClacksLines, Session) {
         let max_line = self.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
         let lines = ClacksLines::new().limited_by(limit.clone());
@@ -118,21 +118,6 @@ impl Server {
             master: None,
         };
         (lines, session)
-    }
-
-    /// Serves a client that came over something else than a listener.
-    #[cfg(test)]
-    pub(in super::super) fn serve_over(
-        &self,
-        communicator: &Communicator,
-        transport: impl Transport,
-    ) -> io::Result<crate::communicator::Id<ClacksLines>> {
-        let (lines, session) = self.session(Peer::Unix);
-        let id = communicator.stream(transport, lines, session)?;
-        let (limits, timeouts) = self.0.borrow().connection_limits();
-        communicator.set_limits(id, limits);
-        communicator.set_timeouts(id, timeouts);
-        Ok(id)
     }
 
     fn configure(&self, communicator: &Communicator, listener: Key, name: &str) {

@@ -35,6 +35,8 @@ enum Address {
         port: u16,
         client: TlsClient,
     },
+    #[cfg(test)]
+    Made(super::simulated::Maker),
 }
 
 impl Uplink {
@@ -47,6 +49,12 @@ impl Uplink {
     #[cfg(feature = "tls")]
     pub fn tls(host: impl Into<String>, port: u16, client: TlsClient) -> Self {
         Self::new(Address::Tls { host: host.into(), port, client })
+    }
+
+    /// A master behind connections that a test makes.
+    #[cfg(test)]
+    pub(in super::super) fn made(maker: super::simulated::Maker) -> Self {
+        Self::new(Address::Made(maker))
     }
 
     fn new(address: Address) -> Self {
@@ -68,6 +76,8 @@ impl fmt::Display for Uplink {
             Address::Unix(path) => write!(f, "{}", path.display()),
             #[cfg(feature = "tls")]
             Address::Tls { host, port, .. } => write!(f, "{host} port {port}"),
+            #[cfg(test)]
+            Address::Made(_) => f.write_str("simulated"),
         }
     }
 }
@@ -107,6 +117,13 @@ impl Master {
             }
             #[cfg(feature = "tls")]
             Address::Tls { .. } => self.resolve(communicator),
+            #[cfg(test)]
+            Address::Made(maker) => maker.make(&|transport| {
+                let (lines, session) = self.session(Peer::Unix);
+                let id = communicator.stream(transport, lines, session)?;
+                self.configure(communicator, id);
+                Ok(id)
+            }),
         };
         if let Err(error) = connecting {
             self.failed(communicator, &error.to_string());

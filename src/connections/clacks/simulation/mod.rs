@@ -11,6 +11,7 @@
 
 mod network;
 mod peer;
+mod tree;
 
 use super::{Permissions, Server, ServerLimits, Settings, Store, Users};
 use crate::communicator::Communicator;

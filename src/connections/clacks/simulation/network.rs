@@ -73,16 +73,13 @@ impl Link {
             }
             100..150 => one.far.state().connecting = false,
             150..154 => {
-                // Cut: what was on its way is lost, what has arrived perhaps too.
+                // What has arrived is perhaps lost, too.
                 for end in [one, other] {
-                    let mut state = end.far.state();
-                    state.output.clear();
                     if random.percent(50) {
-                        state.input.clear();
+                        end.far.state().input.clear();
                     }
-                    (state.read_error, state.write_error) =
-                        (Some(ErrorKind::ConnectionReset), Some(ErrorKind::BrokenPipe));
                 }
+                self.cut();
             }
             154 => one.far.state().write_error = Some(ErrorKind::BrokenPipe),
             155 => one.far.state().read_error = Some(ErrorKind::TimedOut),
@@ -92,6 +89,17 @@ impl Link {
         }
         one.news.set(true);
         other.news.set(true);
+    }
+
+    /// It is cut: what was on its way is lost.
+    pub(super) fn cut(&self) {
+        for end in [&self.client, &self.server] {
+            let mut state = end.far.state();
+            state.output.clear();
+            (state.read_error, state.write_error) =
+                (Some(ErrorKind::ConnectionReset), Some(ErrorKind::BrokenPipe));
+            end.news.set(true);
+        }
     }
 
     /// Nothing bad happens to it any more.
