@@ -413,3 +413,29 @@ fn both_sides_of_a_link_agree_about_their_clocks() {
         assert!((down - right).abs() < 0.1, "seed {seed}: {down} and not {right}");
     }
 }
+
+/// Arithmetic and removals take names with an equals sign, which the exchange of caches can't name.
+#[test]
+fn a_key_that_can_not_be_exchanged_is_not_taken_for_another_one() {
+    for user in [0, 1] {
+        let mut net = Net::new(&[None, Some(0)], 4, |_| true);
+        net.act(1 - user, "STORE counted=kept");
+        net.act(1 - user, "STORE removed=kept");
+        net.time += Duration::from_secs(60);
+        net.act(user, "INCREMENT counted=by=3");
+        net.act(user, "REMOVE removed=too");
+        net.time += Duration::from_secs(60);
+        net.connect(1);
+        net.settle();
+        for at in [0, 1] {
+            let values = net.values(at);
+            for key in ["counted", "removed"] {
+                assert_eq!(values.get(key), Some(&Some("kept".to_owned())), "by {user}: {key} of {at}");
+            }
+        }
+        // What is done while they are linked reaches both.
+        net.act(user, "INCREMENT counted=by=3");
+        net.settle();
+        assert_eq!(net.values(1 - user).get("counted=by"), Some(&Some("3".to_owned())), "by {user}");
+    }
+}

@@ -347,6 +347,10 @@ impl<K: Copy + Eq> State<K> {
             if is_master && entry.shared == number {
                 continue;
             }
+            // Arithmetic and removals may have made keys that a KEYSYNC can't name: it would be taken for another one.
+            if memchr::memchr(b'=', key).is_some() {
+                continue;
+            }
             line.clear();
             write_entry(&mut line, key, entry);
             if !out.send(to, &[&line]) {
