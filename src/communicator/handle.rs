@@ -11,6 +11,7 @@ use super::rate::Rates;
 use super::remote::{Inbox, Remote};
 use super::settings::{Budget, Limits, Timeouts};
 use super::slot::{Phase, Settings};
+use super::turn::CLEARINGS;
 use super::wall_clock::{self, WallClock};
 use crate::codec::Codec;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -95,9 +96,31 @@ impl Drop for Shared {
 pub struct Communicator(pub(super) Rc<Shared>);
 
 // Never destroyed: else a handler whose `Drop` asks for the communicator while the thread ends
-// would find the thread-local gone, panic inside a destructor, and abort the process. `run` empties it.
+// would find the thread-local gone, panic inside a destructor, and abort the process. It is emptied when the thread ends.
 thread_local! {
-    static INSTANCE: ManuallyDrop<OnceCell<Communicator>> = const { ManuallyDrop::new(OnceCell::new()) };
+    static INSTANCE: ManuallyDrop<RefCell<Option<Communicator>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+    static END: End = const { End };
+}
+
+/// Lets go of a thread's communicator, with all that is in it, when the thread ends.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Destructors may ask for a communicator again, and get another one; not for ever.
+        for _ in 0..CLEARINGS {
+            let Some(last) = INSTANCE.with(|instance| instance.borrow().clone()) else { return };
+            if last.0.calling.get() || last.0.turning.get() {
+                return; // the process exits from inside a callback
+            }
+            let emptied = catch_unwind(AssertUnwindSafe(|| last.empty()));
+            INSTANCE.with(|instance| drop(instance.take()));
+            if emptied.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// The communicator of this thread, made at the first call.
@@ -105,8 +128,13 @@ thread_local! {
 /// # Panics
 /// When the system has no descriptor left for a poll. [`Communicator::new`] gives an error instead.
 pub fn communicator() -> Communicator {
-    INSTANCE.with(|instance| {
-        instance.get_or_init(|| Communicator::new().expect("the system gives no poll")).clone()
+    let there = INSTANCE.with(|instance| instance.borrow().clone());
+    there.unwrap_or_else(|| {
+        let made = Communicator::new().expect("the system gives no poll");
+        INSTANCE.with(|instance| instance.replace(Some(made.clone())));
+        // At the very end of the thread there is nobody left to let go of it.
+        let _ = END.try_with(|_| ());
+        made
     })
 }
 

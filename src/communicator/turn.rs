@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 /// As much is written for one connection before the others get their share.
 pub(crate) const WRITE_BUDGET: usize = 1 << 20;
 /// So often `run` removes at its end what is there: a destructor may add something anew.
-const CLEARINGS: usize = 16;
+pub(super) const CLEARINGS: usize = 16;
 
 impl Communicator {
     /// Runs the loop until nothing is left, or [`stop`](Self::stop) is called. What is left then is removed,
@@ -31,6 +31,13 @@ impl Communicator {
             return Err(nested());
         }
         let ran = self.turns();
+        self.empty();
+        self.core(|core| core.stop = false);
+        ran
+    }
+
+    /// Removes everything, also what destructors add.
+    pub(super) fn empty(&self) {
         for _ in 0..CLEARINGS {
             if self.is_empty() {
                 break;
@@ -38,8 +45,6 @@ impl Communicator {
             self.clear();
         }
         self.clear_hooks();
-        self.core(|core| core.stop = false);
-        ran
     }
 
     /// Removes everything.

@@ -136,6 +136,30 @@ fn the_communicator_of_a_thread_can_be_asked_for_by_a_destructor_at_the_end_of_t
 }
 
 #[test]
+fn the_communicator_of_a_thread_goes_with_the_thread() {
+    let held = std::sync::Arc::new(());
+    for runs in [false, true] {
+        let holding = held.clone();
+        let thread = std::thread::spawn(move || {
+            let here = communicator();
+            // The handler holds the communicator that holds it.
+            let clone = here.clone();
+            let kept = holding.clone();
+            add(&here, move || {
+                let _ = (&clone, &kept);
+            });
+            here.before_writes(move |_| drop(holding.clone()));
+            if runs {
+                here.turn(Some(Duration::ZERO)).unwrap();
+            }
+            std::rc::Rc::downgrade(&here.0).strong_count()
+        });
+        assert!(thread.join().unwrap() > 1);
+        assert_eq!(std::sync::Arc::strong_count(&held), 1, "runs {runs}");
+    }
+}
+
+#[test]
 fn a_communicator_that_is_dropped_drops_all_handlers_though_they_panic() {
     let communicator = Communicator::new().unwrap();
     let count = Rc::new(Cell::new(0));

@@ -628,6 +628,14 @@ struct Session<H> {
     end: Option<ClientError>,
 }
 
+/// What waits for answers holds clients, often, and they what waits: none of it would ever go.
+impl<H> Drop for Session<H> {
+    fn drop(&mut self) {
+        let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
+        drop(waiting); // they are somebody's code
+    }
+}
+
 impl<H: ClientHandler> Session<H> {
     fn new(requests: Rc<RefCell<Requests>>, handler: H) -> Self {
         Self { requests, handler, server: String::new(), login: None, ping: None, inside: false, end: None }
