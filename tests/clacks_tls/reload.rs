@@ -77,7 +77,7 @@ fn users_change_without_a_restart() {
     let (mut gone, mut changed, mut kept) =
         (login("gone", "p").unwrap(), login("changed", "p").unwrap(), login("kept", "p").unwrap());
     let mut main = login("admin", PASSWORD).unwrap();
-    kept.monitor().unwrap();
+    kept.monitor(true).unwrap();
 
     let settings = [
         user("changed", "other", read),

@@ -68,7 +68,7 @@ impl TestServer {
     /// A client that sees what all others do.
     pub(crate) fn monitor(&self) -> Monitor {
         let mut client = self.client();
-        client.monitor().expect("admin may monitor");
+        client.monitor(true).expect("admin may monitor");
         let mut monitor = Monitor(client);
         // It sees the line that makes it one.
         monitor.wait_for("MONITOR");

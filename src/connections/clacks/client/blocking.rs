@@ -6,10 +6,11 @@ use super::super::server_line::ServerLine;
 use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
 use super::error::ClientError;
-use super::event::{ClientInfo, Event, text};
+use super::event::{ClientInfo, Event, status_field, text};
 use super::login::Login;
-use super::options::DEFAULT_TIMEOUT;
+use super::manners::{GREETING_TIMEOUT, Manners, PING_INTERVAL};
 use super::route::Route;
+use super::unchanged::Unchanged;
 use crate::connections::{Blocking, Transport};
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,13 +26,18 @@ const MOST_EVENTS: usize = 1 << 16;
 /// A connection to a clacks server, one call at a time. Each command returns when the server has carried it out, with its
 /// refusal if it refused.
 ///
-/// It sends no `PING` by itself: a program that keeps a connection calls [`ping`](Self::ping) at least every two minutes, or
-/// [`no_ping`](Self::no_ping) once.
+/// It sends no `PING` by itself: a program that keeps a connection calls [`ping`](Self::ping) now and then, at least every two
+/// minutes, or [`no_ping`](Self::no_ping) once.
 pub struct BlockingClient {
     connection: Blocking<Box<dyn Transport>, ClacksLines>,
-    timeout: Duration,
+    manners: Manners,
     server: String,
     serial: u64,
+    unchanged: Unchanged,
+    /// The last sign of life; `None`: the server expects none.
+    pinged: Option<Instant>,
+    /// When a name was passed on last; or the login.
+    remembered: Instant,
     events: VecDeque<Event>,
     local: Option<Local>,
     /// Times are counted from here.
@@ -58,7 +64,7 @@ impl BlockingClient {
     /// # Errors
     /// When nobody answers there, in 30 seconds, or the login fails.
     pub fn connect_unix(path: impl AsRef<Path>, login: &Login) -> Result<Self, ClientError> {
-        Self::over(Route::socket(path.as_ref().into()).connect()?, login, DEFAULT_TIMEOUT)
+        Self::begin(Route::socket(path.as_ref().into()).connect()?, login, Manners::default())
     }
 
     /// Logs in over any transport. `timeout` is for the login, and for each request after it.
@@ -66,17 +72,29 @@ impl BlockingClient {
     /// # Errors
     /// When there is no answer in time, or the login fails.
     pub fn over(transport: impl Transport, login: &Login, timeout: Duration) -> Result<Self, ClientError> {
+        Self::begin(transport, login, Manners::with_timeout(timeout))
+    }
+
+    pub(super) fn begin(
+        transport: impl Transport,
+        login: &Login,
+        mut manners: Manners,
+    ) -> Result<Self, ClientError> {
         let transport: Box<dyn Transport> = Box::new(transport);
         let connection = Blocking::new(transport, ClacksLines::new()).map_err(ClientError::Connect)?;
-        let timeout = timeout.min(LONGEST);
+        manners.timeout = manners.timeout.min(LONGEST);
+        let now = Instant::now();
         let mut client = Self {
             connection,
-            timeout,
+            manners,
             server: String::new(),
             serial: 0,
+            unchanged: Unchanged::default(),
+            pinged: Some(now),
+            remembered: now,
             events: VecDeque::new(),
             local: None,
-            since: Instant::now(),
+            since: now,
         };
         client.log_in(login)?;
         Ok(client)
@@ -86,10 +104,14 @@ impl BlockingClient {
         for line in login.lines() {
             self.connection.queue(&[line.as_bytes()])?;
         }
-        let end = Instant::now() + self.timeout;
+        let begin = Instant::now();
         let mut server = None;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
+            let most = match server {
+                Some(_) => self.manners.timeout,
+                None => self.manners.timeout.min(GREETING_TIMEOUT),
+            };
+            let left = (begin + most).saturating_duration_since(Instant::now());
             let step = self.connection.receive(left, |line| match line {
                 Line::TooLong => Err(ClientError::NotClacks("a line without end".into())),
                 Line::Line(line) => match ServerLine::parse(line) {
@@ -119,7 +141,7 @@ impl BlockingClient {
 
     /// Sets how long each request may take; 30 s unless set.
     pub fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+        self.manners.timeout = timeout.min(LONGEST);
     }
 
     /// The server's name and version, from its greeting.
@@ -137,12 +159,37 @@ impl BlockingClient {
         self.command(CommandLine::named("NOTIFY", name)?)
     }
 
-    /// Sends a signal with a value to everybody else who listens to `name`.
+    /// Sends a signal with a value to everybody else who listens to `name`; or nothing, if
+    /// [unchanged values are left out](Self::leave_out_unchanged) and this is one.
     ///
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
-        self.command(CommandLine::pair("SET", name, value)?)
+        if self.unchanged.is(name, value) {
+            return Ok(());
+        }
+        self.set_always(name, value)
+    }
+
+    /// As [`set`](Self::set), also while unchanged values are left out.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set_always(&mut self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.signal("SET", name, value)
+    }
+
+    fn signal(&mut self, word: &str, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.unchanged.forget(name);
+        self.command(CommandLine::pair(word, name, value)?)?;
+        self.unchanged.sent(name, value);
+        Ok(())
+    }
+
+    /// From now on [`set`](Self::set) sends nothing if this client has sent the very value of the name last, and has not heard
+    /// another one since: as [`Client::leave_out_unchanged`](super::Client::leave_out_unchanged).
+    pub fn leave_out_unchanged(&mut self, on: bool) {
+        self.unchanged.turn(on);
     }
 
     /// Listens to a name: its signals come as [events](Self::next_event).
@@ -184,7 +231,7 @@ impl BlockingClient {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn set_and_store(&mut self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
-        self.command(CommandLine::pair("SETANDSTORE", key, value)?)
+        self.signal("SETANDSTORE", key, value)
     }
 
     /// The value of a key; `None` if there is none.
@@ -318,12 +365,18 @@ impl BlockingClient {
         self.request_none(|_| ())
     }
 
-    /// Tells the server that this client is alive.
+    /// Tells the server that this client is alive, unless it did so in the last two minutes; to connect is such a sign, too.
+    /// [`flush`](Self::flush) is for those who want to know whether the server is.
     ///
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn ping(&mut self) -> Result<(), ClientError> {
-        self.command(CommandLine::word("PING"))
+        if self.pinged.is_some_and(|last| last.elapsed() < PING_INTERVAL) {
+            return Ok(());
+        }
+        self.command(CommandLine::word("PING"))?;
+        self.pinged = Some(Instant::now());
+        Ok(())
     }
 
     /// Asks the server not to expect a [`ping`](Self::ping), until the next one.
@@ -331,23 +384,17 @@ impl BlockingClient {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn no_ping(&mut self) -> Result<(), ClientError> {
-        self.command(CommandLine::word("NOPING"))
+        self.command(CommandLine::word("NOPING"))?;
+        self.pinged = None;
+        Ok(())
     }
 
-    /// Sees, as [events](Self::next_event), what all clients send.
+    /// Sees, as [events](Self::next_event), what all clients send, or does so no more.
     ///
     /// # Errors
     /// As [`notify`](Self::notify).
-    pub fn monitor(&mut self) -> Result<(), ClientError> {
-        self.command(CommandLine::word("MONITOR"))
-    }
-
-    /// Ends what [`monitor`](Self::monitor) began.
-    ///
-    /// # Errors
-    /// As [`notify`](Self::notify).
-    pub fn unmonitor(&mut self) -> Result<(), ClientError> {
-        self.command(CommandLine::word("UNMONITOR"))
+    pub fn monitor(&mut self, on: bool) -> Result<(), ClientError> {
+        self.command(CommandLine::word(if on { "MONITOR" } else { "UNMONITOR" }))
     }
 
     /// All clients, by CID.
@@ -368,11 +415,7 @@ impl BlockingClient {
     /// As [`notify`](Self::notify).
     pub fn status(&mut self) -> Result<Vec<(String, String)>, ClientError> {
         let mut status = Vec::new();
-        self.request(CommandLine::word("STATUS"), |line| {
-            let Some(line) = line.strip_prefix(b"STATUS ") else { return };
-            let line = text(line);
-            status.extend(line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
-        })?;
+        self.request(CommandLine::word("STATUS"), |line| status.extend(status_field(line)))?;
         Ok(status)
     }
 
@@ -389,7 +432,7 @@ impl BlockingClient {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn shut_down(&mut self, seconds: u32) -> Result<(), ClientError> {
-        self.command(CommandLine::raw(format!("OVERHEAD S {}", seconds.max(1)).as_bytes())?)
+        self.command(CommandLine::shutdown(seconds))
     }
 
     /// Sends a line as it is, and does not wait for anything.
@@ -398,7 +441,8 @@ impl BlockingClient {
     /// When it holds a line end, or can't be sent.
     pub fn send_raw(&mut self, line: &[u8]) -> Result<(), ClientError> {
         let command = CommandLine::raw(line)?;
-        Ok(self.connection.send(&[command.bytes()], self.timeout)?)
+        self.unchanged.forget_all();
+        Ok(self.connection.send(&[command.bytes()], self.manners.timeout)?)
     }
 
     /// The next line that comes, as it is; `None` if none came in `timeout`.
@@ -441,7 +485,7 @@ impl BlockingClient {
     /// As [`notify`](Self::notify).
     pub fn close(mut self) -> Result<(), ClientError> {
         self.flush()?;
-        Ok(self.connection.send(&[b"QUIT"], self.timeout)?)
+        Ok(self.connection.send(&[b"QUIT"], self.manners.timeout)?)
     }
 
     // ---- a copy at hand ---------------------------------------------------------------------------
@@ -488,11 +532,29 @@ impl BlockingClient {
     }
 
     /// Sends a `FLUSH`; everything until its answer belongs to the request.
-    fn request_none(&mut self, mut look: impl FnMut(&[u8])) -> Result<(), ClientError> {
+    fn request_none(&mut self, look: impl FnMut(&[u8])) -> Result<(), ClientError> {
+        self.answer(look)?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Passes a name on, if it is time to. Nobody has asked for it, and nobody waits for what comes of it.
+    fn remember(&mut self) {
+        let Some(remember) = &self.manners.remember else { return };
+        if self.remembered.elapsed() >= remember.every {
+            self.remembered = Instant::now();
+            if self.connection.queue(&[remember.line().as_bytes()]).is_ok() {
+                let _ = self.answer(|_| ());
+            }
+        }
+    }
+
+    /// Sends a `FLUSH`, and reads until its answer.
+    fn answer(&mut self, mut look: impl FnMut(&[u8])) -> Result<(), ClientError> {
         self.serial += 1;
         let id = format!("r{}", self.serial);
         self.connection.queue(&[b"FLUSH ", id.as_bytes()])?;
-        let end = Instant::now() + self.timeout;
+        let end = Instant::now() + self.manners.timeout;
         // Errors that came before this request have been told already, or are events.
         let before = self.events.len();
         loop {
@@ -505,10 +567,7 @@ impl BlockingClient {
             .find(|&at| matches!(self.events.get(at), Some(Event::Error { .. })))
             .and_then(|at| self.events.remove(at));
         match refusal {
-            Some(Event::Error { message }) if message == "permission_denied" => {
-                Err(ClientError::PermissionDenied)
-            }
-            Some(Event::Error { message }) => Err(ClientError::Refused(message)),
+            Some(Event::Error { message }) => Err(ClientError::refusal(&message)),
             _ => Ok(()),
         }
     }
@@ -521,8 +580,11 @@ impl BlockingClient {
         mut look: impl FnMut(&[u8]),
     ) -> Result<Came, ClientError> {
         let (events, now) = (&mut self.events, self.since.elapsed());
-        let local = &mut self.local;
-        let mut hears = |event: &Event| local.as_mut().is_some_and(|local| local.hears(event, now));
+        let (local, unchanged) = (&mut self.local, &mut self.unchanged);
+        let mut hears = |event: &Event| {
+            unchanged.hears(event);
+            local.as_mut().is_some_and(|local| local.hears(event, now))
+        };
         self.connection.receive(timeout, |line| {
             let Line::Line(line) = line else {
                 return Err(ClientError::Refused("a line without end".into()));

@@ -36,6 +36,11 @@ impl CommandLine {
         }
     }
 
+    /// The server stops in so many seconds; 0 would mean nothing.
+    pub(super) fn shutdown(seconds: u32) -> Self {
+        Self(format!("OVERHEAD S {}", seconds.max(1)).into_bytes())
+    }
+
     /// Whatever the program wants to say.
     pub(super) fn raw(line: &[u8]) -> Result<Self, ClientError> {
         Self(line.to_vec()).checked()

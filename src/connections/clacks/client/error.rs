@@ -54,6 +54,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What an `OVERHEAD E` says.
+    pub(super) fn refusal(message: &str) -> Self {
+        match message {
+            "permission_denied" => Self::PermissionDenied,
+            words => Self::Refused(words.to_owned()),
+        }
+    }
+
     /// The same once more, for all who wait for the same connection.
     pub(super) fn same(&self) -> Self {
         match self {

@@ -45,6 +45,11 @@ pub enum Event {
         /// Its words.
         message: String,
     },
+    /// The server says something that needs nothing done. What it says before the login is no event.
+    Informal {
+        /// Its words.
+        message: String,
+    },
     /// Somebody sent something to everybody: the whole line.
     Broadcast {
         /// With flags and value.
@@ -67,6 +72,9 @@ impl Event {
             ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::FORWARD) => {
                 Self::Broadcast { line: line.to_vec() }
             }
+            ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::INFORMAL) => {
+                Self::Informal { message: text(overhead.value) }
+            }
             _ => return None,
         })
     }
@@ -88,6 +96,13 @@ impl ClientInfo {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| &**value)
     }
+}
+
+/// What a `STATUS` line tells: a name and a value.
+pub(super) fn status_field(line: &[u8]) -> Option<(String, String)> {
+    let line = text(line.strip_prefix(b"STATUS ")?);
+    let (name, value) = line.split_once('=')?;
+    Some((name.to_owned(), value.to_owned()))
 }
 
 pub(super) fn text(bytes: &[u8]) -> String {

@@ -1,39 +1,23 @@
 //! A client on a communicator.
 
-use super::super::flags::Flags;
-use super::super::line::{ClacksLines, Line};
-use super::super::server_line::ServerLine;
+use super::super::line::ClacksLines;
 use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
 use super::error::ClientError;
-use super::event::{ClientInfo, Event, text};
+use super::event::{ClientInfo, Event};
 use super::lasting::{Lasting, Subscription};
 use super::login::Login;
-use super::options::DEFAULT_TIMEOUT;
-use crate::communicator::{
-    Closed, Communicator, Cx, Handler, HandlerResult, Id, Keep, Reconnect, SendError, Timeout, Timeouts,
-    TimerId,
-};
+use super::manners::{Manners, PING_INTERVAL};
+use super::request::{MOST_REQUESTS, Request, Requests, Want};
+use super::session::{PING, Session};
+use crate::communicator::{Communicator, HandlerResult, Id, Keep, Reconnect, SendError, Timeouts};
 use crate::connections::{Connect, Transport};
 use mio::net::UnixStream;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::mem::replace;
-use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How often a sign of life is sent: as the reference client does, and well below the server's limit of 180 s.
-const PING_INTERVAL: Duration = Duration::from_secs(120);
-/// The tag of the timer for it; requests have their own numbers, from 1.
-const PING: u64 = 0;
-/// The tag of the timer for the answer to the login.
-const LOGIN: u64 = u64::MAX;
-/// As many requests wait for their answers at most.
-const MOST_REQUESTS: usize = 1 << 16;
 
 /// What to do with what a server tells. A closure `FnMut(&Event, &Client) -> HandlerResult` is one, too.
 pub trait ClientHandler: 'static {
@@ -72,9 +56,6 @@ impl<F: FnMut(&Event, &Client) -> HandlerResult + 'static> ClientHandler for F {
         self(event, client)
     }
 }
-
-/// What is called with the answer to a request, once.
-pub type Reply<T> = Box<dyn FnOnce(Result<T, ClientError>, &Client)>;
 
 /// A connection to a clacks server, on a communicator. A cheap handle: clones are the same connection.
 ///
@@ -115,47 +96,6 @@ pub struct Client {
     requests: Rc<RefCell<Requests>>,
 }
 
-struct Requests {
-    /// How long each may take.
-    timeout: Duration,
-    waiting: VecDeque<Request>,
-    serial: u64,
-    /// Commands were sent since the last request, which may still be refused.
-    unflushed: bool,
-    /// It reconnects by itself.
-    lasting: Option<Lasting>,
-    /// What is at hand of the cache.
-    local: Option<Rc<RefCell<Local>>>,
-}
-
-struct Request {
-    serial: u64,
-    want: Want,
-    refusal: Option<ClientError>,
-    timer: Option<TimerId>,
-    /// The items that it is made of, if they are numbered.
-    items: Range<u64>,
-}
-
-enum Want {
-    /// What comes before its answer belongs to no request.
-    Nothing,
-    Done(Reply<()>),
-    Value {
-        key: Vec<u8>,
-        value: Option<Vec<u8>>,
-        reply: Reply<Option<Vec<u8>>>,
-    },
-    Values {
-        keys: Vec<Vec<u8>>,
-        /// Of the first ones: there is an answer to each, in order.
-        values: Vec<Option<Vec<u8>>>,
-        reply: Reply<Vec<Option<Vec<u8>>>>,
-    },
-    Keys(Vec<Vec<u8>>, Reply<Vec<Vec<u8>>>),
-    Clients(Vec<ClientInfo>, Reply<Vec<ClientInfo>>),
-}
-
 impl Client {
     /// Connects to a server's socket file and logs in. [`Event::Connected`] or
     /// [`ClientHandler::disconnected`] tells what came of it; commands may be sent right away.
@@ -173,7 +113,7 @@ impl Client {
             io::Error::new(error.kind(), format!("can't connect to {}: {error}", path.display()))
         })?;
         let name = path.to_string_lossy();
-        Self::start(communicator, stream, &name, login, DEFAULT_TIMEOUT, handler)
+        Self::start(communicator, stream, &name, login, Manners::default(), handler)
     }
 
     /// Logs in over any transport, which may still be connecting. `name` is for logs and listings.
@@ -182,14 +122,15 @@ impl Client {
         transport: impl Transport,
         name: &str,
         login: &Login,
-        timeout: Duration,
+        manners: Manners,
         handler: impl ClientHandler,
     ) -> io::Result<Self> {
-        let requests = Requests::new(timeout, None);
+        let timeouts = timeouts(&manners);
+        let requests = Requests::new(manners, None);
         let session = Session::new(requests.clone(), handler);
         let id = communicator.stream(transport, ClacksLines::new(), session)?;
         communicator.set_name(id, name);
-        communicator.set_timeouts(id, Timeouts { connect: Some(timeout), ..Timeouts::default() });
+        communicator.set_timeouts(id, timeouts);
         let client = Self { communicator: communicator.clone(), id, requests };
         // Before anything that the program sends.
         for line in login.lines() {
@@ -242,7 +183,7 @@ impl Client {
         reconnect: Reconnect,
         handler: impl ClientHandler,
     ) -> Self {
-        Self::start_lasting(communicator, connect, login, reconnect, DEFAULT_TIMEOUT, handler)
+        Self::start_lasting(communicator, connect, login, reconnect, Manners::default(), handler)
     }
 
     pub(super) fn start_lasting(
@@ -250,14 +191,24 @@ impl Client {
         connect: impl Connect,
         login: &Login,
         reconnect: Reconnect,
-        timeout: Duration,
+        manners: Manners,
         handler: impl ClientHandler,
     ) -> Self {
-        let requests = Requests::new(timeout, Some(Lasting::new(login)));
+        let timeouts = timeouts(&manners);
+        let requests = Requests::new(manners, Some(Lasting::new(login)));
         let session = Session::new(requests.clone(), handler);
         let id = communicator.permanent(connect, reconnect, ClacksLines::new, session);
         communicator.hold(id, true);
-        communicator.set_timeouts(id, Timeouts { connect: Some(timeout), ..Timeouts::default() });
+        communicator.set_timeouts(id, timeouts);
+        Self { communicator: communicator.clone(), id, requests }
+    }
+
+    /// The handle of a connection that is there.
+    pub(super) fn of(
+        communicator: &Communicator,
+        id: Id<ClacksLines>,
+        requests: Rc<RefCell<Requests>>,
+    ) -> Self {
         Self { communicator: communicator.clone(), id, requests }
     }
 
@@ -281,12 +232,34 @@ impl Client {
         self.command(&CommandLine::named("NOTIFY", name)?)
     }
 
-    /// Sends a signal with a value to everybody else who listens to `name`.
+    /// Sends a signal with a value to everybody else who listens to `name`; or nothing, if
+    /// [unchanged values are left out](Self::leave_out_unchanged) and this is one.
     ///
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn set(&self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
-        self.command(&CommandLine::pair("SET", name, value)?)
+        if self.requests.borrow().unchanged.is(name, value) {
+            return Ok(());
+        }
+        self.set_always(name, value)
+    }
+
+    /// As [`set`](Self::set), also while unchanged values are left out.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn set_always(&self, name: &[u8], value: &[u8]) -> Result<(), ClientError> {
+        self.command(&CommandLine::pair("SET", name, value)?)?;
+        self.requests.borrow_mut().unchanged.sent(name, value);
+        Ok(())
+    }
+
+    /// From now on [`set`](Self::set) sends nothing if this client has sent the very value of the name last, on this connection,
+    /// and has not heard another one since. Who begins to listen later hears only of changes. Off unless switched on.
+    ///
+    /// What is remembered has bounds, 65,536 names and 16 MiB; beyond them it begins anew.
+    pub fn leave_out_unchanged(&self, on: bool) {
+        self.requests.borrow_mut().unchanged.turn(on);
     }
 
     /// Listens to a name.
@@ -324,7 +297,9 @@ impl Client {
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn set_and_store(&self, key: &[u8], value: &[u8]) -> Result<(), ClientError> {
-        self.command(&CommandLine::pair("SETANDSTORE", key, value)?)
+        self.command(&CommandLine::pair("SETANDSTORE", key, value)?)?;
+        self.requests.borrow_mut().unchanged.sent(key, value);
+        Ok(())
     }
 
     /// Removes a key.
@@ -376,11 +351,86 @@ impl Client {
         self.command(&CommandLine::named("CLIENTDISCONNECT", cid)?)
     }
 
+    /// Tells the server that this client is alive, unless it did so in the last two minutes; to connect is such a sign, too.
+    /// There is no need to call it: a client does so by itself, as long as it was not told [not to](Self::no_ping). From now on it
+    /// does again.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn ping(&self) -> Result<(), ClientError> {
+        let is_due = {
+            let requests = &mut *self.requests.borrow_mut();
+            let last = requests.pings.last;
+            let is_recent =
+                last.is_some_and(|last| self.communicator.time().saturating_sub(last) < PING_INTERVAL);
+            if let Some(lasting) = &mut requests.lasting {
+                lasting.note(Subscription::Pings(true))?;
+            }
+            std::mem::take(&mut requests.pings.are_off) || !is_recent
+        };
+        if is_due { self.ping_now() } else { Ok(()) }
+    }
+
+    /// Sends a sign of life, if there is a server, and sees to the next one.
+    pub(super) fn ping_now(&self) -> Result<(), ClientError> {
+        match self.communicator.send_kept(self.id, &[b"PING"], Keep::No) {
+            Err(SendError::Away) => return Ok(()),
+            sent => sent?,
+        }
+        let pings = &mut self.requests.borrow_mut().pings;
+        pings.last = Some(self.communicator.time());
+        let next = self.communicator.timer(self.id, PING_INTERVAL, PING);
+        if let Some(before) = std::mem::replace(&mut pings.timer, next) {
+            self.communicator.cancel(before);
+        }
+        Ok(())
+    }
+
+    /// Asks the server not to expect signs of life, and sends none, until the next [`ping`](Self::ping); also on later
+    /// connections of a client that [lasts](Self::lasting).
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn no_ping(&self) -> Result<(), ClientError> {
+        self.subscribe(&CommandLine::word("NOPING"), Subscription::Pings(false))?;
+        let pings = &mut self.requests.borrow_mut().pings;
+        pings.are_off = true;
+        if let Some(timer) = pings.timer.take() {
+            self.communicator.cancel(timer);
+        }
+        Ok(())
+    }
+
+    /// Stops the server in so many seconds, at least 1.
+    ///
+    /// # Errors
+    /// As [`notify`](Self::notify).
+    pub fn shut_down(&self, seconds: u32) -> Result<(), ClientError> {
+        self.command(&CommandLine::shutdown(seconds))
+    }
+
+    /// Passes a name on, if that may be done. Nobody has asked for it: a refusal is no one's.
+    pub(super) fn remember(&self) -> Result<(), ClientError> {
+        let requests = &mut *self.requests.borrow_mut();
+        let Some(line) = requests.manners.remember.as_ref().map(|remember| remember.line()) else {
+            return Ok(());
+        };
+        if requests.waiting.len() >= MOST_REQUESTS {
+            return Ok(());
+        }
+        if requests.unflushed {
+            self.flush_with(requests, Want::Nothing)?;
+        }
+        self.send(line.as_bytes())?;
+        self.flush_with(requests, Want::NoMatter)
+    }
+
     /// Sends a line as it is.
     ///
     /// # Errors
     /// As [`notify`](Self::notify).
     pub fn raw(&self, line: &[u8]) -> Result<(), ClientError> {
+        self.requests.borrow_mut().unchanged.forget_all();
         self.command(&CommandLine::raw(line)?)
     }
 
@@ -441,6 +491,17 @@ impl Client {
         reply: impl FnOnce(Result<Vec<ClientInfo>, ClientError>, &Client) + 'static,
     ) -> Result<(), ClientError> {
         self.request(&CommandLine::word("CLIENTLIST"), Want::Clients(Vec::new(), Box::new(reply)))
+    }
+
+    /// Asks how the server is: names and values, as it tells them. The reference server does not.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve).
+    pub fn status(
+        &self,
+        reply: impl FnOnce(Result<Vec<(String, String)>, ClientError>, &Client) + 'static,
+    ) -> Result<(), ClientError> {
+        self.request(&CommandLine::word("STATUS"), Want::Status(Vec::new(), Box::new(reply)))
     }
 
     /// Calls back when everything that was sent before has taken effect.
@@ -513,10 +574,8 @@ impl Client {
         let first = self.next_item();
         self.send(format!("FLUSH r{serial}").as_bytes())?;
         requests.unflushed = false;
-        let timer = match want {
-            Want::Nothing => None,
-            _ => self.communicator.timer(self.id, requests.timeout, serial),
-        };
+        let timeout = requests.manners.timeout;
+        let timer = if want.is_awaited() { self.communicator.timer(self.id, timeout, serial) } else { None };
         let items = first..first + 1;
         requests.waiting.push_back(Request { serial, want, refusal: None, timer, items });
         Ok(())
@@ -555,311 +614,8 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Requests {
-    fn new(timeout: Duration, lasting: Option<Lasting>) -> Rc<RefCell<Self>> {
-        let waiting = VecDeque::new();
-        Rc::new(RefCell::new(Self { timeout, waiting, serial: 0, unflushed: false, lasting, local: None }))
-    }
-}
-
-impl Request {
-    /// What is left of one that nobody waits for any more: its answer may still come, and is nobody else's.
-    fn leave(&mut self) -> Self {
-        let (want, refusal) = (replace(&mut self.want, Want::Nothing), self.refusal.take());
-        Self { serial: self.serial, want, refusal, timer: self.timer.take(), items: self.items.clone() }
-    }
-
-    fn look(&mut self, line: &[u8]) {
-        match &mut self.want {
-            Want::Nothing | Want::Done(_) => {}
-            Want::Value { key, value, .. } => {
-                if let Some(found) = retrieved(line, key) {
-                    *value = Some(found.to_vec());
-                }
-            }
-            Want::Values { keys, values, .. } => {
-                let Some(key) = keys.get(values.len()) else { return };
-                if let Some(found) = retrieved(line, key) {
-                    values.push(Some(found.to_vec()));
-                } else if line.strip_prefix(b"NOTRETRIEVED ") == Some(key) {
-                    values.push(None);
-                }
-            }
-            Want::Keys(keys, _) => keys.extend(line.strip_prefix(b"KEY ").map(<[u8]>::to_vec)),
-            Want::Clients(clients, _) => {
-                clients.extend(line.strip_prefix(b"CLIENT ").map(ClientInfo::of));
-            }
-        }
-    }
-
-    /// Calls back, with `failure` or with what came.
-    fn finish(self, failure: Option<ClientError>, client: &Client) {
-        if let Some(timer) = self.timer {
-            client.communicator.cancel(timer);
-        }
-        let failed = failure.or(self.refusal);
-        fn answer<T>(failed: Option<ClientError>, value: T) -> Result<T, ClientError> {
-            failed.map_or(Ok(value), Err)
-        }
-        match self.want {
-            Want::Nothing => {}
-            Want::Done(reply) => reply(answer(failed, ()), client),
-            Want::Value { value, reply, .. } => reply(answer(failed, value), client),
-            Want::Values { keys, mut values, reply } => {
-                values.resize(keys.len(), None);
-                reply(answer(failed, values), client);
-            }
-            Want::Keys(keys, reply) => reply(answer(failed, keys), client),
-            Want::Clients(clients, reply) => reply(answer(failed, clients), client),
-        }
-    }
-}
-
-struct Session<H> {
-    requests: Rc<RefCell<Requests>>,
-    handler: H,
-    server: String,
-    /// Set while the login has no answer.
-    login: Option<TimerId>,
-    ping: Option<TimerId>,
-    /// The login has succeeded.
-    inside: bool,
-    /// What the server said before it ended the connection.
-    end: Option<ClientError>,
-}
-
-/// What waits for answers holds clients, often, and they what waits: none of it would ever go.
-impl<H> Drop for Session<H> {
-    fn drop(&mut self) {
-        let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
-        drop(waiting); // they are somebody's code
-    }
-}
-
-impl<H: ClientHandler> Session<H> {
-    fn new(requests: Rc<RefCell<Requests>>, handler: H) -> Self {
-        Self { requests, handler, server: String::new(), login: None, ping: None, inside: false, end: None }
-    }
-
-    /// Gives the connection up.
-    fn give_up(&mut self, why: ClientError, cx: &Cx<'_, ClacksLines>) {
-        self.end = Some(why);
-        // Only one that lasts can be made anew.
-        if !cx.reconnect(cx.id()) {
-            cx.close();
-        }
-    }
-
-    /// The login has succeeded.
-    fn enter(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        if let Some(timer) = self.login.take() {
-            cx.cancel(timer);
-        }
-        self.inside = true;
-        cx.hold(cx.id(), false);
-        let server = self.server.clone();
-        let again = self.requests.borrow_mut().lasting.as_mut().and_then(Lasting::enter);
-        let event = match again {
-            Some(listening) => Event::Reconnected { server, listening },
-            None => Event::Connected { server },
-        };
-        self.handler.event(&event, &self.client(cx))
-    }
-
-    /// Requests of which something is not in the queue any more, and will have no answer, have failed.
-    fn fail_unqueued(&self, why: &ClientError, cx: &Cx<'_, ClacksLines>) {
-        let start = cx.queued_items(cx.id()).map_or(u64::MAX, |items| items.start);
-        let failed: Vec<Request> = {
-            let waiting = &mut self.requests.borrow_mut().waiting;
-            let failed = waiting.iter_mut().filter(|request| request.items.start < start);
-            let failed = failed.map(Request::leave).collect();
-            waiting.retain(|request| request.items.end > start);
-            failed
-        };
-        let client = self.client(cx);
-        for request in failed {
-            request.finish(Some(why.same()), &client);
-        }
-    }
-
-    fn client(&self, cx: &Cx<'_, ClacksLines>) -> Client {
-        Client { communicator: Communicator::clone(cx), id: cx.id(), requests: self.requests.clone() }
-    }
-
-    fn line(&mut self, line: &[u8], cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        let client = self.client(cx);
-        match ServerLine::parse(line) {
-            ServerLine::Clacks(name) => {
-                self.server = text(name);
-                return Ok(());
-            }
-            ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => {
-                return self.enter(cx);
-            }
-            ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_FAILED) => {
-                self.give_up(ClientError::LoginFailed, cx);
-                return Ok(());
-            }
-            ServerLine::Quit => {
-                self.end = Some(ClientError::Quit);
-                return Ok(());
-            }
-            ServerLine::Timeout => {
-                self.end = Some(ClientError::TimedOutByServer);
-                return Ok(());
-            }
-            ServerLine::Flushed(id) => {
-                if let Some(serial) = serial(id) {
-                    self.done(serial, &client);
-                }
-                return Ok(());
-            }
-            _ => {}
-        }
-        match Event::of(line) {
-            Some(Event::Error { message }) if self.refused(&message) => Ok(()),
-            Some(event) if self.is_for_copy(&event, cx) => Ok(()),
-            Some(event) => self.handler.event(&event, &client),
-            None => {
-                if let Some(request) = self.requests.borrow_mut().waiting.front_mut() {
-                    request.look(line);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn is_for_copy(&self, event: &Event, cx: &Cx<'_, ClacksLines>) -> bool {
-        let local = &self.requests.borrow().local;
-        local.as_ref().is_some_and(|local| local.borrow_mut().hears(event, cx.time()))
-    }
-
-    /// Nothing is known any more.
-    fn lose_copy(&self) {
-        if let Some(local) = &self.requests.borrow().local {
-            local.borrow_mut().lost();
-        }
-    }
-
-    /// Whether an error belongs to the request that is answered now.
-    fn refused(&mut self, message: &str) -> bool {
-        let requests = &mut *self.requests.borrow_mut();
-        let Some(request) = requests.waiting.front_mut() else { return false };
-        if matches!(request.want, Want::Nothing) {
-            return false;
-        }
-        request.refusal = Some(match message {
-            "permission_denied" => ClientError::PermissionDenied,
-            words => ClientError::Refused(words.to_owned()),
-        });
-        true
-    }
-
-    /// A request is answered. Those before it, if there are, never will be.
-    fn done(&mut self, serial: u64, client: &Client) {
-        loop {
-            let request = {
-                let waiting = &mut self.requests.borrow_mut().waiting;
-                match waiting.front() {
-                    Some(request) if request.serial <= serial => waiting.pop_front(),
-                    _ => None,
-                }
-            };
-            let Some(request) = request else { return };
-            let skipped = (request.serial < serial).then_some(ClientError::TimedOut);
-            request.finish(skipped, client);
-        }
-    }
-}
-
-/// The value that this key was found with.
-fn retrieved<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    line.strip_prefix(b"RETRIEVED ")?.strip_prefix(key)?.strip_prefix(b"=")
-}
-
-/// The number of a request, out of the id of its `FLUSH`.
-fn serial(id: &[u8]) -> Option<u64> {
-    std::str::from_utf8(id.strip_prefix(b"r")?).ok()?.parse().ok()
-}
-
-fn reason(why: &Closed) -> ClientError {
-    match why {
-        Closed::Connect(error) => ClientError::Connect(io::Error::new(error.kind(), why.to_string())),
-        why => ClientError::Disconnected(why.to_string()),
-    }
-}
-
-impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
-    fn connected(&mut self, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        self.ping = cx.after(PING_INTERVAL, PING);
-        let timeout = self.requests.borrow().timeout;
-        self.login = cx.after(timeout, LOGIN);
-        if let Some(lasting) = &self.requests.borrow().lasting {
-            lasting.greet(cx)?;
-        }
-        if cx.queued_items(cx.id()).is_some() {
-            self.fail_unqueued(&ClientError::Away, cx); // what has waited for too long
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        match line {
-            Line::Line(line) => self.line(line, cx),
-            Line::TooLong => Err("the server sent a line without end".into()),
-        }
-    }
-
-    fn timeout(&mut self, what: Timeout, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        match what {
-            Timeout::Timer(PING) => {
-                cx.send_kept(cx.id(), &[b"PING"], Keep::No)?;
-                self.ping = cx.after(PING_INTERVAL, PING);
-            }
-            Timeout::Timer(LOGIN) => {
-                self.give_up(ClientError::TimedOut, cx);
-            }
-            Timeout::Timer(serial) => {
-                let late = {
-                    let waiting = &mut self.requests.borrow_mut().waiting;
-                    waiting.iter_mut().find(|request| request.serial == serial).map(Request::leave)
-                };
-                if let Some(late) = late {
-                    late.finish(Some(ClientError::TimedOut), &self.client(cx));
-                }
-            }
-            what => return Err(what.into()),
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        self.handler.failed(&reason(why), &self.client(cx))
-    }
-
-    fn lost(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        for timer in self.login.take().into_iter().chain(self.ping.take()) {
-            cx.cancel(timer);
-        }
-        cx.hold(cx.id(), true);
-        let why = self.end.take().unwrap_or_else(|| reason(why));
-        self.lose_copy();
-        self.fail_unqueued(&why, cx);
-        self.server.clear();
-        match replace(&mut self.inside, false) {
-            true => self.handler.lost(&why, &self.client(cx)),
-            false => self.handler.failed(&why, &self.client(cx)),
-        }
-    }
-
-    fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
-        let client = self.client(cx);
-        self.lose_copy();
-        let why = self.end.take().unwrap_or_else(|| reason(why));
-        let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
-        for request in waiting {
-            request.finish(Some(why.same()), &client);
-        }
-        self.handler.disconnected(why, &client);
-    }
+/// A server that takes no output for so long as an answer may take is left, as one that can't be reached in that time.
+fn timeouts(manners: &Manners) -> Timeouts {
+    let timeout = Some(manners.timeout);
+    Timeouts { connect: timeout, stalled: timeout, ..Timeouts::default() }
 }

@@ -14,13 +14,21 @@ pub(super) struct Lasting {
     login: [String; 2],
     listening: BTreeSet<Vec<u8>>,
     monitoring: bool,
+    /// It owes the server no signs of life.
+    is_quiet: bool,
     /// It was logged in before.
     was_there: bool,
 }
 
 impl Lasting {
     pub(super) fn new(login: &Login) -> Self {
-        Self { login: login.lines(), listening: BTreeSet::new(), monitoring: false, was_there: false }
+        Self {
+            login: login.lines(),
+            listening: BTreeSet::new(),
+            monitoring: false,
+            is_quiet: false,
+            was_there: false,
+        }
     }
 
     /// Notes what holds over reconnects.
@@ -36,6 +44,7 @@ impl Lasting {
                 self.listening.remove(name);
             }
             Subscription::Monitor(on) => self.monitoring = on,
+            Subscription::Pings(on) => self.is_quiet = !on,
         }
         Ok(())
     }
@@ -56,6 +65,9 @@ impl Lasting {
         if self.monitoring {
             cx.greet(cx.id(), &[b"MONITOR"])?;
         }
+        if self.is_quiet {
+            cx.greet(cx.id(), &[b"NOPING"])?;
+        }
         Ok(())
     }
 }
@@ -66,4 +78,6 @@ pub(super) enum Subscription<'a> {
     Listen(&'a [u8]),
     Unlisten(&'a [u8]),
     Monitor(bool),
+    /// Signs of life are sent, and expected.
+    Pings(bool),
 }

@@ -12,18 +12,25 @@ mod event;
 mod evented;
 mod lasting;
 mod login;
+pub(super) mod manners;
 mod options;
+mod request;
 mod route;
+mod session;
 mod structure;
+#[cfg(test)]
+mod tests;
+mod unchanged;
 mod value;
 
 pub use blocking::BlockingClient;
 pub use cache::{BlockingCache, Cache, LocalCopy};
 pub use error::ClientError;
 pub use event::{ClientInfo, Event};
-pub use evented::{Client, ClientHandler, Reply};
+pub use evented::{Client, ClientHandler};
 pub use login::Login;
 pub use options::ClientOptions;
+pub use request::Reply;
 pub use route::Route;
 pub use structure::{Structure, YamlError};
 pub use value::{Value, decode_value, encode_value};

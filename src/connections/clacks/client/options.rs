@@ -7,6 +7,7 @@ use super::blocking::BlockingClient;
 use super::error::ClientError;
 use super::evented::{Client, ClientHandler};
 use super::login::Login;
+use super::manners::Manners;
 #[cfg(feature = "tls")]
 use super::route::HostPort;
 use super::route::Route;
@@ -16,9 +17,6 @@ use crate::connections::tls::{TlsClient, TlsClientBuilder};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What a server may take to answer, unless set.
-pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to reach a server. What is not said is found where a `clacksd` without any settings leaves it for the programs of
 /// its user: in the [`PrivateFolder`].
@@ -38,7 +36,7 @@ pub struct ClientOptions {
     user: Option<String>,
     password: Option<PasswordFrom>,
     name: Option<String>,
-    timeout: Duration,
+    manners: Manners,
 }
 
 #[derive(Debug, Clone)]
@@ -63,7 +61,7 @@ impl Default for ClientOptions {
             user: None,
             password: None,
             name: None,
-            timeout: DEFAULT_TIMEOUT,
+            manners: Manners::default(),
         }
     }
 }
@@ -173,7 +171,16 @@ impl ClientOptions {
     /// Sets how long the login, and each request after it, may take; 30 s unless set.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.manners.timeout = timeout;
+        self
+    }
+
+    /// Sets whose name the client passes on once an hour, with `OVERHEAD GNU`: every client hears it, this one too, and no
+    /// monitor shows it. A [`BlockingClient`] does so together with its commands. Unless set it is Terry Pratchett's, as
+    /// with the reference client; `None` is nobody's.
+    #[must_use]
+    pub fn remember(mut self, name: Option<&str>) -> Self {
+        self.manners.remember(name);
         self
     }
 
@@ -188,7 +195,7 @@ impl ClientOptions {
             Some(Place::Host(host)) => {
                 let host = HostPort::parse(host)?;
                 let tls = self.tls.clone().build().map_err(|error| ClientError::Tls(error.to_string()))?;
-                Ok(Route::tls(host, tls, self.timeout))
+                Ok(Route::tls(host, tls, self.manners.timeout))
             }
             None => {
                 private_folder().map(|folder| Route::socket(folder.socket())).map_err(ClientError::NoServer)
@@ -225,7 +232,7 @@ impl ClientOptions {
     ) -> Result<Client, ClientError> {
         let (route, login) = (self.route()?, self.login()?);
         let transport = route.connect()?;
-        Client::start(communicator, transport, &route.to_string(), &login, self.timeout, handler)
+        Client::start(communicator, transport, &route.to_string(), &login, self.manners.clone(), handler)
             .map_err(ClientError::Connect)
     }
 
@@ -241,7 +248,7 @@ impl ClientOptions {
         handler: impl ClientHandler,
     ) -> Result<Client, ClientError> {
         let (route, login) = (self.route()?, self.login()?);
-        Ok(Client::start_lasting(communicator, route, &login, reconnect, self.timeout, handler))
+        Ok(Client::start_lasting(communicator, route, &login, reconnect, self.manners.clone(), handler))
     }
 
     /// Connects for one call at a time, along the [route](Self::route).
@@ -249,7 +256,7 @@ impl ClientOptions {
     /// # Errors
     /// When there is no server, no password, or the login fails.
     pub fn connect_blocking(&self) -> Result<BlockingClient, ClientError> {
-        BlockingClient::over(self.route()?.connect()?, &self.login()?, self.timeout)
+        BlockingClient::begin(self.route()?.connect()?, &self.login()?, self.manners.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::network::Link;
 use super::{LONGEST, Random, World};
 use crate::communicator::{HandlerResult, Reconnect};
+use crate::connections::clacks::client::manners::Manners;
 use crate::connections::clacks::client::{Client, ClientError, ClientHandler, Event, Login};
 use crate::connections::wire::Wire;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -90,8 +91,8 @@ impl Peer {
             Client::lasting(&world.communicator, connect, &login, reconnect, handler)
         } else {
             let [ours, theirs] = Link::wires(&world.random, world.quiet.get());
-            let timeout = Duration::from_secs(600);
-            let client = Client::start(&world.communicator, ours.0, "", &login, timeout, handler)
+            let manners = Manners::with_timeout(Duration::from_secs(600));
+            let client = Client::start(&world.communicator, ours.0, "", &login, manners, handler)
                 .expect("no poll refuses it");
             let id = world.server.serve_over(&world.communicator, theirs.0).expect("no poll refuses it");
             world.links.borrow_mut().push(Link::new((ours.1, client.id().key()), (theirs.1, id.key())));
