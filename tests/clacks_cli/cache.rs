@@ -105,6 +105,29 @@ fn encoded_values_are_shown_as_they_are_on_demand() {
 }
 
 #[test]
+fn structured_values_are_given_and_shown_as_yaml() {
+    let server = TestServer::start();
+    let wire = "PAGECAMELCLACKSYAMLB64: LS0tIAphOiBiCg==";
+    server.run(&["store", "--yaml", "v", "{a: b}"]).success();
+    assert_eq!(server.run(&["get", "--raw-values", "v"]).success(), format!("{wire}\n"));
+    assert_eq!(server.run(&["get", "v"]).success(), "--- \na: b\n");
+    assert_eq!(server.run(&["get", "--exact", "v"]).success(), "--- \na: b");
+    assert_eq!(server.run_with(&["store", "--yaml", "v", "-"], b"- 1\n- two\n").success(), "");
+    assert_eq!(server.run(&["get", "v"]).success(), "--- \n- 1\n- two\n");
+    // A text that only looks like one stays a text, and what can't be read is shown as it is.
+    server.run(&["store", "v", wire]).success();
+    assert_eq!(server.run(&["get", "v"]).success(), format!("{wire}\n"));
+    for odd in ["PAGECAMELCLACKSYAMLB64: ?", "PAGECAMELCLACKSYAMLB64:LS0tICox"] {
+        server.run(&["store", "--raw-values", "v", odd]).success();
+        assert_eq!(server.run(&["get", "v"]).success(), format!("{odd}\n"));
+    }
+    let no_yaml = server.run(&["store", "--yaml", "v", "[a"]);
+    no_yaml.failure(2, "clacks: the structured value can't be used: line ");
+    let both = server.run(&["store", "--yaml", "--raw-values", "v", "1"]);
+    both.failure(2, "clacks: the argument '--yaml' cannot be used with '--raw-values'\n");
+}
+
+#[test]
 fn a_value_that_no_line_can_hold_is_refused() {
     let server = TestServer::start();
     let long = vec![b'x'; (16 << 20) + 1];

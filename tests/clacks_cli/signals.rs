@@ -45,18 +45,20 @@ fn each_signal_is_one_line_whatever_its_value() {
 fn signals_are_json_on_demand() {
     let server = TestServer::start();
     let mut monitor = server.monitor();
-    let mut listener = Running::start(&mut server.clacks(&["listen", "--json", "x\"y", "--count=4"]));
+    let mut listener = Running::start(&mut server.clacks(&["listen", "--json", "x\"y", "--count=5"]));
     monitor.wait_for("LISTEN x\"y");
     let mut client = server.client();
     client.notify(b"x\"y").unwrap();
     client.set(b"x\"y", "größer\t\u{1b}\\".as_bytes()).unwrap();
     client.set(b"x\"y", b"\xff\x00").unwrap();
     client.set(b"x\"y", b"PAGECAMELCLACKSB64:YQpi").unwrap();
+    client.set(b"x\"y", b"PAGECAMELCLACKSYAMLB64: LS0tIAphOiBiCg==").unwrap();
     for expected in [
         json!({"event": "notify", "name": "x\"y"}),
         json!({"event": "set", "name": "x\"y", "value": "größer\t\u{1b}\\"}),
         json!({"event": "set", "name": "x\"y", "value_base64": "/wA="}),
         json!({"event": "set", "name": "x\"y", "value": "a\nb"}),
+        json!({"event": "set", "name": "x\"y", "value_yaml": "--- \na: b"}),
     ] {
         let line = listener.line();
         assert_eq!(serde_json::from_str::<Value>(&line).expect(&line), expected);

@@ -176,20 +176,25 @@ pub(crate) struct Pair {
     /// Take standard input with the line end at its end
     #[arg(long)]
     pub(crate) exact: bool,
+    /// Take the value for YAML: it is sent as a structured one, as the Perl clients do it
+    #[arg(long, conflicts_with = "raw_values")]
+    pub(crate) yaml: bool,
     #[command(flatten)]
     pub(crate) values: Values,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Values {
-    /// Leave values as they are on the wire: neither encode nor decode those that hold line ends
+    /// Leave values as they are on the wire: neither encode nor decode those that hold line ends, nor structured ones, which
+    /// are shown as YAML
     #[arg(long)]
     pub(crate) raw_values: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Stream {
-    /// Print JSON objects, one per line; what is no UTF-8 text is in base64, under a name that ends in _base64
+    /// Print JSON objects, one per line; what is no UTF-8 text is in base64, under a name that ends in _base64, and what is
+    /// structured in YAML, under one that ends in _yaml
     #[arg(long)]
     pub(crate) json: bool,
     /// End after so many

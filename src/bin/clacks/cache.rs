@@ -16,7 +16,7 @@ pub(crate) fn get(get: &Get, connection: &Connection) -> Result<(), Failure> {
         return Err(Failure::NotFound(format!("there is no value under {:?}", get.key)));
     };
     let mut output = Output::new();
-    output.text(&get.values.decode(&value))?;
+    output.text(&get.values.decode(&value).bytes)?;
     if !get.exact {
         output.bytes(b"\n")?;
     }

@@ -52,6 +52,7 @@ impl Failure {
                 ClientError::BadName(_)
                 | ClientError::BadValue
                 | ClientError::BadHost(_)
+                | ClientError::Structure(_)
                 | ClientError::Tls(_)
                 | ClientError::Environment(_) => Exit::Usage,
                 _ => Exit::NoConnection,

@@ -21,7 +21,9 @@ pub(crate) fn listen(listen: Listen, connection: &Connection) -> Result<(), Fail
             }
             Event::Set { name, value } if stream.json => {
                 let object = Object::new().text("event", b"set").text("name", name);
-                lines.print(&[object.text("value", &values.decode(value)).line().as_bytes()])
+                let value = values.decode(value);
+                let name = if value.is_yaml { "value_yaml" } else { "value" };
+                lines.print(&[object.text(name, &value.bytes).line().as_bytes()])
             }
             Event::Notify { name } => lines.print(&[name]),
             Event::Set { name, value } => lines.print(&[name, b"=", &one_line(value, &values)]),
@@ -33,6 +35,7 @@ pub(crate) fn listen(listen: Listen, connection: &Connection) -> Result<(), Fail
 /// A value that is not decoded if it would be more than one line then: whoever reads lines could not tell where the next
 /// signal begins.
 fn one_line<'a>(value: &'a [u8], values: &Values) -> Cow<'a, [u8]> {
-    let decoded = values.decode(value);
-    if decoded.iter().any(|byte| matches!(byte, b'\r' | b'\n')) { Cow::Borrowed(value) } else { decoded }
+    let decoded = values.decode(value).bytes;
+    let is_one_line = !decoded.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+    if is_one_line { Cow::Owned(decoded) } else { Cow::Borrowed(value) }
 }

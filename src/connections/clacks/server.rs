@@ -118,6 +118,8 @@ struct Side {
     list_waits: usize,
     /// How the cache is kept, if it is.
     kept: Option<Kept>,
+    /// Something large was dropped, and is to be freed.
+    tidy: bool,
     /// Clients that are cut off with output waiting, and how much of it.
     cut: Vec<(Key, usize)>,
 }
@@ -224,21 +226,38 @@ impl Server {
         }
     }
 
+    /// Frees what was dropped, a share in each turn.
+    fn tidy_soon(&self, communicator: &Communicator) {
+        let server = self.clone();
+        let timer = communicator.after(Duration::ZERO, move |communicator| {
+            if server.0.borrow_mut().state.tidy() {
+                server.tidy_soon(communicator);
+            }
+        });
+        // It is no reason to keep a loop that ends.
+        if self.0.borrow().stopping {
+            communicator.cancel(timer);
+        }
+    }
+
     /// Something happens in the protocol's state, and then what it asked for.
     fn with<R>(
         &self,
         communicator: &Communicator,
         call: impl FnOnce(&mut State<Id<ClacksLines>>, Now, &mut Connections<'_>) -> R,
     ) -> R {
-        let (result, shutdown, logins, must_notice) = {
+        let (result, shutdown, logins, tidy, must_notice) = {
             let service = &mut *self.0.borrow_mut();
             let now = service.now(communicator);
             let Service { state, side, .. } = service;
             let result = call(state, now, &mut Connections { communicator, side });
             let side = &mut service.side;
-            let asked = (side.shutdown.take(), std::mem::take(&mut side.logins));
-            (result, asked.0, asked.1, service.must_notice())
+            let tidy = std::mem::take(&mut side.tidy);
+            (result, side.shutdown.take(), std::mem::take(&mut side.logins), tidy, service.must_notice())
         };
+        if tidy {
+            self.tidy_soon(communicator);
+        }
         self.compare(communicator, logins);
         if let Some(after) = shutdown {
             self.stop_in(communicator, after);
@@ -516,6 +535,10 @@ impl Output<Id<ClacksLines>> for Connections<'_> {
 
     fn resume_soon(&mut self, who: Id<ClacksLines>) {
         self.communicator.timer(who, Duration::ZERO, RESUME);
+    }
+
+    fn tidy_soon(&mut self) {
+        self.side.tidy = true;
     }
 
     fn hold(&mut self, who: Id<ClacksLines>, on: bool) {

@@ -109,6 +109,7 @@ impl<K: Copy + Eq> State<K> {
             }
             Command::ClearCache => {
                 self.store.clear();
+                out.tidy_soon();
                 self.forward(slot, &[line], out);
             }
             Command::Retrieve(key) => {

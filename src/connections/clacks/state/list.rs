@@ -7,6 +7,9 @@ use super::sessions::{ClientIndex, List, Role, Session, Sessions};
 use super::{Flow, State};
 use crate::connections::clacks::number::{Number, Text};
 
+/// How many entries of the cache are looked at before other connections have their turn.
+const LIST_BUDGET: usize = 1024;
+
 impl<K: Copy + Eq> State<K> {
     /// Goes on with what there was no room for: a list, or the cache for a linked server. Call it when the client's queue
     /// has become shorter, and when [`Output::resume_soon`] asks for it.
@@ -69,19 +72,25 @@ impl<K: Copy + Eq> State<K> {
     /// Sends keys as long as there is room: each may be as long as a line.
     fn keys(&self, to: K, after: &mut Option<Box<[u8]>>, out: &mut impl Output<K>) -> Piece {
         let mut last = None;
-        let mut keys = self.store.keys_from(after.as_deref());
+        let mut entries = self.store.entries_from(after.as_deref());
+        let mut looked_at = 0;
         let piece = loop {
             if !out.has_room(to) {
                 break Piece::Waits;
             }
-            let Some(key) = keys.next() else { break Piece::Done };
-            if !out.send(to, &[b"KEY ", key]) {
+            if looked_at == LIST_BUDGET {
+                out.resume_soon(to);
+                break Piece::Waits;
+            }
+            let Some((key, entry)) = entries.next() else { break Piece::Done };
+            looked_at += 1;
+            if !entry.deleted && !out.send(to, &[b"KEY ", key]) {
                 break Piece::Refused;
             }
             last = Some(key);
         };
         if let Some(last) = last.map(Box::from) {
-            drop(keys);
+            drop(entries);
             *after = Some(last);
         }
         piece

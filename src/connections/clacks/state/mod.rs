@@ -35,6 +35,9 @@ use self::topics::Topics;
 use super::protocol::Command;
 use super::store::{Purged, Retention, Store, Sweep};
 
+/// How many entries of a cleared cache are freed before other connections have their turn.
+const TIDY_BUDGET: usize = 2048;
+
 /// The time at which something happens.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Now {
@@ -241,6 +244,12 @@ impl<K: Copy + Eq> State<K> {
         });
         self.overflow_all(full, out);
         !done
+    }
+
+    /// Frees a share of what `CLEARCACHE` has dropped: call it when [`Output::tidy_soon`] asks for it, and as long as it says
+    /// that there is more to do.
+    pub fn tidy(&mut self) -> bool {
+        self.store.tidy(TIDY_BUDGET)
     }
 
     /// Whether everything that is kept twice agrees.

@@ -36,6 +36,11 @@ pub trait Output<K: Copy + Eq> {
     /// [`resume`](super::State::resume) is to be called for the connection, once others have had their turn.
     fn resume_soon(&mut self, who: K);
 
+    /// [`tidy`](super::State::tidy) is to be called, once others have had their turn.
+    ///
+    /// Unless written otherwise nothing comes of it: memory is then freed as the cache is filled again.
+    fn tidy_soon(&mut self) {}
+
     /// Leaves the input of the connection unprocessed, or no more: what it sends is kept.
     fn hold(&mut self, who: K, on: bool);
 

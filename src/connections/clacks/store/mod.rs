@@ -1,21 +1,25 @@
 //! The cache: values by key, with the times that linked servers compare and that old entries are dropped by.
 
 mod changes;
+mod entries;
 mod entry;
+mod index;
 #[cfg(test)]
 mod model;
+mod remains;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-
-use slab::Slab;
 
 pub use changes::Change;
 pub use entry::{Entry, Purged, Retention};
 
 use changes::Changes;
+use entries::Entries;
+use index::Index;
+use remains::Remains;
 
 use super::number::{Number, Operand};
 use super::protocol::KeySync;
@@ -27,14 +31,16 @@ use super::protocol::KeySync;
 /// a new key and a forgotten one touch the index.
 #[derive(Debug, Default)]
 pub struct Store {
-    by_key: HashMap<Arc<[u8]>, usize>,
+    by_key: Index,
     order: BTreeMap<Arc<[u8]>, usize>,
-    entries: Slab<Entry>,
+    entries: Entries,
     tombstones: usize,
     bytes: usize,
     bytes_max: Option<usize>,
     dirty: bool,
     changes: Changes,
+    /// What was cleared and still takes memory, the oldest first.
+    remains: VecDeque<Remains>,
 }
 
 /// The cache would become larger than its limit: nothing was changed.
@@ -61,6 +67,10 @@ pub struct Sweep {
 /// About what an entry costs beside its key and value: its places in the three tables.
 const ENTRY_COST: usize = 200;
 
+/// As many entries of a cleared cache are freed with each new one, so that clearing and filling again and again takes no more
+/// memory than the largest of them.
+const FREED_PER_ENTRY: usize = 4;
+
 /// The smallest buffer of a value: what an allocator hands out anyway, and enough for any counter.
 const VALUE_MIN: usize = 24;
 
@@ -82,7 +92,7 @@ impl Store {
 
     /// The value, unless it is unknown or removed; it counts as asked for.
     pub fn retrieve(&mut self, key: &[u8], now: f64) -> Option<&[u8]> {
-        let entry = self.entries.get_mut(*self.by_key.get(key)?)?;
+        let entry = self.entries.get_mut(self.by_key.get(key)?)?;
         if entry.deleted {
             return None;
         }
@@ -155,11 +165,25 @@ impl Store {
         }
     }
 
-    /// Forgets every entry, tombstones too.
+    /// Forgets every entry, tombstones too. That is done at once; what they took is freed by [`tidy`](Self::tidy).
     pub fn clear(&mut self) {
-        let mut changes = std::mem::take(&mut self.changes);
+        let before = std::mem::take(self);
+        let Self { by_key, order, entries, bytes_max, mut changes, mut remains, .. } = before;
         changes.clear();
-        *self = Self { bytes_max: self.bytes_max, dirty: true, changes, ..Self::default() };
+        if entries.len() > 0 {
+            remains.push_back(Remains::new(by_key, order, entries));
+        }
+        *self = Self { bytes_max, dirty: true, changes, remains, ..Self::default() };
+    }
+
+    /// Frees so many entries of what was [cleared](Self::clear); says whether there are more.
+    pub fn tidy(&mut self, budget: usize) -> bool {
+        if let Some(remains) = self.remains.front_mut()
+            && !remains.free(budget)
+        {
+            self.remains.pop_front();
+        }
+        !self.remains.is_empty()
     }
 
     /// Puts in an entry as it was read from a file, whatever was there before. The limit does not apply, and
@@ -194,7 +218,7 @@ impl Store {
 
     /// The entry, a tombstone too.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(*self.by_key.get(key)?)
+        self.entries.get(self.by_key.get(key)?)
     }
 
     /// The live keys in byte order, all of them or those behind `after`.
@@ -282,19 +306,19 @@ impl Store {
         assert_eq!(self.by_key.len(), self.entries.len());
         assert_eq!(self.order.len(), self.entries.len());
         for (key, slot) in &self.order {
-            assert_eq!(self.by_key.get(key), Some(slot), "{key:?}");
+            assert_eq!(self.by_key.get(key), Some(*slot), "{key:?}");
             let entry = &self.entries[*slot];
             assert!(!entry.deleted || entry.value.is_empty() && entry.number.is_none(), "{key:?}: {entry:?}");
         }
-        let tombstones = self.entries.iter().filter(|(_, entry)| entry.deleted).count();
+        let tombstones = self.entries.iter().filter(|entry| entry.deleted).count();
         assert_eq!(self.tombstones, tombstones);
-        let values: usize = self.entries.iter().map(|(_, entry)| entry.value.capacity()).sum();
+        let values: usize = self.entries.iter().map(|entry| entry.value.capacity()).sum();
         let keys: usize = self.order.keys().map(|key| key.len()).sum();
         assert_eq!(self.bytes, keys + values + ENTRY_COST * self.entries.len());
     }
 
     fn find(&self, key: &[u8]) -> Option<usize> {
-        self.by_key.get(key).copied()
+        self.by_key.get(key)
     }
 
     /// The key's slot, a new one if need be, with room for a value of so many bytes.
@@ -331,6 +355,7 @@ impl Store {
             return Err(Full);
         }
         self.bytes = bytes;
+        self.tidy(FREED_PER_ENTRY);
         let slot = self.entries.insert(Entry { value, ..Entry::default() });
         let key: Arc<[u8]> = key.into();
         self.by_key.insert(key.clone(), slot);
@@ -401,6 +426,36 @@ mod tests {
             store.store(key.as_bytes(), b"v", time).unwrap();
         }
         store
+    }
+
+    #[test]
+    fn what_was_cleared_is_gone_at_once_and_freed_bit_by_bit() {
+        let mut store = Store::default();
+        let fill = |store: &mut Store, count: u32| {
+            for n in 0..count {
+                store.store(format!("k{n}").as_bytes(), b"v", 1.0).unwrap();
+            }
+        };
+        fill(&mut store, 10);
+        store.clear();
+        assert_eq!((store.live(), store.bytes(), store.keys_from(None).count()), (0, 0, 0));
+        assert_eq!(store.retrieve(b"k1", 2.0), None);
+        fill(&mut store, 1);
+        store.clear();
+        store.check_invariants();
+        // Four of the ten went with the new entry.
+        assert!(store.tidy(5));
+        assert!(store.tidy(2), "the second one");
+        assert!(!store.tidy(1));
+        assert!(!store.tidy(1));
+        // Filling it again frees as well.
+        fill(&mut store, 40);
+        store.clear();
+        fill(&mut store, 9);
+        assert!(!store.remains.is_empty());
+        fill(&mut store, 10);
+        assert!(store.remains.is_empty());
+        store.check_invariants();
     }
 
     #[test]
