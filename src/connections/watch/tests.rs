@@ -220,6 +220,134 @@ fn a_tree_is_followed_without_a_gap_and_nothing_is_told_twice() {
     stage.expect(&["modified tree/in/file", "written tree/in/file"]);
 }
 
+/// One step in each turn, so that something can happen in between.
+impl Stage {
+    fn in_steps(&self) {
+        let budget = crate::Budget { callbacks: 1, ..crate::Budget::default() };
+        assert!(self.communicator.set_budget(self.key.unwrap(), budget));
+    }
+
+    /// Until this was told.
+    #[track_caller]
+    fn until(&self, told: &str) {
+        for _ in 0..1000 {
+            if self.told.borrow().iter().any(|other| other == told) {
+                return;
+            }
+            self.communicator.turn(Some(Duration::ZERO)).unwrap();
+        }
+        panic!("not told: {told}, but {:?}", self.told);
+    }
+
+    fn step(&self) {
+        self.communicator.turn(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_is_renamed_before_it_was_looked_at_is_followed_all_the_same() {
+    // What is done between which steps; each leaves `tree/end/inner/file`.
+    type Act = fn(&Stage);
+    let make: Act = |stage| {
+        stage.mkdir("tree/new/inner");
+        fs::File::create(stage.path("tree/new/inner/file")).unwrap();
+    };
+    let cases: [(&str, &[Act]); 6] = [
+        (
+            "at once",
+            &[|stage| {
+                stage.mkdir("tree/new/inner");
+                fs::File::create(stage.path("tree/new/inner/file")).unwrap();
+                stage.rename("tree/new", "tree/end");
+            }],
+        ),
+        (
+            "twice at once",
+            &[|stage| {
+                stage.mkdir("tree/new/inner");
+                fs::File::create(stage.path("tree/new/inner/file")).unwrap();
+                stage.rename("tree/new", "tree/middle");
+                stage.rename("tree/middle", "tree/end");
+            }],
+        ),
+        (
+            "another one has its name",
+            &[|stage| {
+                stage.mkdir("tree/new/inner");
+                fs::File::create(stage.path("tree/new/inner/file")).unwrap();
+                stage.rename("tree/new", "tree/end");
+                stage.mkdir("tree/new");
+            }],
+        ),
+        ("before it is read", &[make, |_| (), |stage| stage.rename("tree/new", "tree/end")]),
+        (
+            "before it is read, twice",
+            &[
+                make,
+                |_| (),
+                |stage| stage.rename("tree/new", "tree/middle"),
+                |stage| {
+                    stage.rename("tree/middle", "tree/end");
+                },
+            ],
+        ),
+        ("while it is read", &[make, |_| (), |_| (), |stage| stage.rename("tree/new", "tree/end")]),
+    ];
+    for (name, acts) in cases {
+        let mut stage = Stage::new();
+        stage.mkdir("tree");
+        stage.watch(|watch, stage| watch.tree(stage.path("tree")));
+        stage.expect(&["exists tree/"]);
+        stage.in_steps();
+        for act in acts {
+            act(&stage);
+            stage.step();
+        }
+        let told = stage.told();
+        let files = told.iter().filter(|told| told.contains("file")).count();
+        assert_eq!(files, 1, "{name}: {told:?}");
+        for (path, word) in [("tree/end/inner/file", "modified"), ("tree/end/other", "created")] {
+            stage.write(path);
+            let told = stage.told();
+            assert!(told.contains(&format!("{word} {path}")), "{name}: {told:?}");
+            assert!(told.iter().all(|told| told.ends_with(path)), "{name}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_renamed_away_since_it_was_looked_at_may_be_made_anew() {
+    let mut stage = Stage::new();
+    for name in ["folder/log", "folder/other"] {
+        stage.mkdir("folder");
+        fs::File::create(stage.path(name)).unwrap();
+    }
+    stage.watch(|watch, stage| watch.directory(stage.path("folder")));
+    stage.in_steps();
+    stage.until("exists folder/log");
+    stage.rename("folder/log", "folder/log.1");
+    fs::File::create(stage.path("folder/log")).unwrap();
+    let told = stage.told();
+    assert!(told.contains(&"renamed folder/log to folder/log.1".to_owned()), "{told:?}");
+    assert!(told.contains(&"created folder/log".to_owned()), "{told:?}");
+}
+
+#[test]
+fn names_that_change_twice_at_once_tell_nothing_anew() {
+    let mut stage = Stage::new();
+    stage.mkdir("tree/one/inner");
+    stage.write("tree/one/inner/file");
+    stage.watch(|watch, stage| watch.tree(stage.path("tree")));
+    stage.told();
+    stage.rename("tree/one", "tree/two");
+    stage.rename("tree/two", "tree/three");
+    stage.expect(&["renamed tree/one to tree/two/", "renamed tree/two to tree/three/"]);
+    stage.write("tree/three/inner/file");
+    stage.expect(&["modified tree/three/inner/file", "written tree/three/inner/file"]);
+    stage.write("tree/three/new");
+    assert_eq!(stage.told()[0], "created tree/three/new");
+}
+
 #[test]
 fn a_pattern_tells_only_of_names_that_match() {
     let mut stage = Stage::new();

@@ -15,6 +15,7 @@ use nix::sys::inotify::{AddWatchFlags as Flags, InitFlags, Inotify, InotifyEvent
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, ReadDir};
 use std::io;
+use std::mem::take;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,10 @@ pub(super) struct Engine {
     scanning: Option<(Scan, ReadDir)>,
     /// Told by looking; the system may tell it once more.
     found: HashSet<PathBuf>,
+    /// Folders that had another name already when they were to be looked at. What the system tells next says which.
+    missed: Vec<Scan>,
+    /// Told by the system of what is in a folder that was missed.
+    heard: HashSet<PathBuf>,
     moved: Option<Moved>,
 }
 
@@ -153,6 +158,8 @@ impl Engine {
             scans: VecDeque::new(),
             scanning: None,
             found: HashSet::new(),
+            missed: Vec::new(),
+            heard: HashSet::new(),
             moved: None,
         };
         engine.resolve_all();
@@ -172,7 +179,8 @@ impl Engine {
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if self.moved.is_some() => self.gone_elsewhere(),
             Err(Errno::EAGAIN) => {
-                self.found = HashSet::new();
+                (self.found, self.heard) = (HashSet::new(), HashSet::new());
+                self.missed.clear();
                 return Ok(Step::Wait);
             }
             Err(error) => return Err(error.into()),
@@ -186,14 +194,19 @@ impl Engine {
     fn scan(&mut self) -> bool {
         let Some((scan, mut entries)) = self.scanning.take() else {
             let Some(scan) = self.scans.pop_front() else { return false };
-            // One that has gone already is told by the system.
-            self.scanning = fs::read_dir(&scan.folder).ok().map(|entries| (scan, entries));
+            match fs::read_dir(&scan.folder) {
+                Ok(entries) => self.scanning = Some((scan, entries)),
+                Err(_) => self.miss(scan), // one that has gone already is told by the system
+            }
             return true;
         };
         for _ in 0..ENTRIES {
             let Some(entry) = entries.next() else { return true };
             let Ok(entry) = entry else { continue };
             let (path, directory) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            if self.heard.remove(&path) {
+                continue;
+            }
             if self.found.len() < FOUND {
                 self.found.insert(path.clone());
             }
@@ -239,11 +252,66 @@ impl Engine {
         })
     }
 
+    /// Whether it is in a tree that is followed.
+    fn follows_below(&self, path: &Path) -> bool {
+        let inside = |target: &Target| path.starts_with(&target.path) && path != target.path;
+        self.targets.iter().any(|target| target.kind == Kind::Tree && inside(target))
+    }
+
     /// Watches a folder and then looks what is in it, so that nothing is missed in between.
     fn enter(&mut self, folder: &Path, seen: Seen<'static>, inner: bool) {
         let added = self.add(folder, self.content | Flags::IN_ONLYDIR, inner);
+        let scan = Scan { folder: folder.to_owned(), seen };
         if matches!(added, Ok(true)) || matches!(seen, Seen::Exists) {
-            self.scans.push_back(Scan { folder: folder.to_owned(), seen });
+            self.scans.push_back(scan);
+        } else if added.is_err() {
+            self.miss(scan);
+        }
+    }
+
+    fn miss(&mut self, scan: Scan) {
+        if self.missed.len() < self.most {
+            self.missed.push(scan);
+        }
+    }
+
+    /// A folder that is followed is called `to` now. Whatever of it was not looked at yet, because it had this name already, is.
+    fn look_after_rename(&mut self, from: &Path, to: &Path) {
+        let name = (to.to_owned(), true);
+        let flags = self.content | ends() | Flags::IN_ONLYDIR | Flags::IN_DONT_FOLLOW;
+        let flags = flags | Flags::from_bits_retain(libc::IN_MASK_ADD | libc::IN_EXCL_UNLINK);
+        match self.inotify.add_watch(to, flags) {
+            Ok(watch) if self.watches.get(&name) == Some(&watch) => {}
+            // Another one had its name when that was to be watched.
+            Ok(_) => self.enter(to, Seen::Created, true),
+            // It has a third name: what is watched is told of that, too.
+            Err(_) if self.watches.contains_key(&name) => {}
+            Err(_) => self.miss(Scan { folder: to.to_owned(), seen: Seen::Created }),
+        }
+        let below = |path: &Path| Some(to.join(path.strip_prefix(from).ok()?));
+        let had_old_name = |scan: &Scan| scan.folder.starts_with(from);
+        let (renamed, missed): (Vec<_>, _) = take(&mut self.missed).into_iter().partition(had_old_name);
+        let (waiting, scans): (VecDeque<_>, VecDeque<_>) =
+            take(&mut self.scans).into_iter().partition(had_old_name);
+        (self.missed, self.scans) = (missed, scans);
+        for Scan { folder, seen } in renamed.into_iter().chain(waiting) {
+            let Some(folder) = below(&folder) else { continue };
+            if folder != to && self.add(&folder, self.content | Flags::IN_ONLYDIR, true).is_err() {
+                self.miss(Scan { folder, seen });
+            } else if self.scans.iter().all(|scan| scan.folder != folder) {
+                self.scans.push_back(Scan { folder, seen });
+            }
+        }
+        let heard: Vec<PathBuf> = self.heard.iter().filter_map(|path| below(path)).collect();
+        self.heard.retain(|path| !path.starts_with(from));
+        self.heard.extend(heard);
+    }
+
+    /// What was told by looking is no more under this name: what comes there is new.
+    fn forget_found(&mut self, path: &Path, directory: bool) {
+        self.found.remove(path);
+        if directory {
+            self.found.retain(|found| !found.starts_with(path));
         }
     }
 
@@ -481,6 +549,9 @@ impl Engine {
     }
 
     fn came(&mut self, path: &Path, directory: bool) {
+        if self.missed.iter().any(|scan| Some(&*scan.folder) == path.parent()) && self.heard.len() < FOUND {
+            self.heard.insert(path.to_owned());
+        }
         self.tell(Seen::Created, path, directory);
         if directory && self.follows(path) {
             self.enter(path, Seen::Created, !self.targets.iter().any(|target| target.path == path));
@@ -489,6 +560,8 @@ impl Engine {
     }
 
     fn renamed(&mut self, from: &Path, to: &Path, directory: bool) {
+        self.forget_found(from, directory);
+        self.forget_found(to, directory);
         let wanted = |path: &Path| self.targets.iter().any(|target| target.wants(path));
         if wanted(from) && wanted(to) {
             for target in &mut self.targets {
@@ -506,6 +579,9 @@ impl Engine {
             if self.follows(to) && self.follows(from) {
                 self.forget(to); // what it has replaced
                 self.rename(from, to);
+                if self.follows_below(from) && self.follows_below(to) {
+                    self.look_after_rename(from, to);
+                }
             } else {
                 self.forget(from);
                 if self.follows(to) {
@@ -520,7 +596,7 @@ impl Engine {
     /// What has left a folder has not come into another one that is watched.
     fn gone_elsewhere(&mut self) {
         if let Some(Moved { path, directory, .. }) = self.moved.take() {
-            self.found.remove(&path);
+            self.forget_found(&path, directory);
             self.tell(Seen::Removed, &path, directory);
             if directory {
                 self.forget(&path);
@@ -531,6 +607,9 @@ impl Engine {
 
     /// A folder says that it has moved. If the name is known to have changed, it stands under the new one by now.
     fn moved_itself(&mut self, path: &Path, itself: bool) {
+        if itself && self.follows_below(path) {
+            return; // the folder that it is in tells more
+        }
         // The same watch again: it is still, or again, what it was.
         if !matches!(self.add(path, ends(), itself), Ok(false)) {
             self.forget(path);
@@ -558,6 +637,7 @@ impl Engine {
     /// Events were lost: everything may be different.
     fn look_again(&mut self) {
         self.moved = None;
+        self.missed.clear();
         self.scans.clear();
         self.scanning = None;
         let names: Vec<Name> = self.watches.keys().cloned().collect();
