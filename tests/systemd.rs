@@ -44,6 +44,40 @@ fn service() {
     notify.stopping().unwrap();
 }
 
+/// The test of this name again, behind what a shell does first.
+fn itself(first: &str, test: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first}; LISTEN_PID=$$ exec \"$@\""), "sh"]);
+    command.arg(std::env::current_exe().unwrap()).args([test, "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, "1");
+    command
+}
+
+/// The numbers of the sockets that are made meanwhile must not be taken for those that were announced.
+#[test]
+fn descriptors_that_were_announced_and_are_not_open_are_an_error() {
+    if std::env::var_os(ROLE).is_some() {
+        let error = Inherited::take().unwrap_err().to_string();
+        let expected =
+            format!("LISTEN_FDS: descriptor {} (unknown): ", std::env::var("FIRST_MISSING").unwrap());
+        assert!(error.starts_with(&expected), "{error}");
+        return;
+    }
+    for (open, announced, first_missing) in [
+        ("exec 3<&- 4<&- 5<&- 6<&-", "4", "3"),
+        ("exec 3</dev/null 4<&- 5<&- 6<&-", "4", "4"),
+        ("exec 3</dev/null 4</dev/null 5</dev/null 6<&- 7<&-", "4", "6"),
+        ("exec 3</dev/null 4</dev/null 5</dev/null 6<&- 7</dev/null", "5", "6"),
+    ] {
+        let status = itself(open, "descriptors_that_were_announced")
+            .env("LISTEN_FDS", announced)
+            .env("FIRST_MISSING", first_missing)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{open}: {status}");
+    }
+}
+
 #[test]
 fn a_service_listens_on_the_sockets_of_its_manager_and_tells_how_it_is() {
     if std::env::var_os(ROLE).is_some() {
@@ -57,14 +91,9 @@ fn a_service_listens_on_the_sockets_of_its_manager_and_tells_how_it_is() {
     let notify = folder.path().join("notify");
     let manager = UnixDatagram::bind(&notify).unwrap();
     // The shell puts the sockets where the service looks for them, and knows its own number.
-    let script = "exec 3<&0 4>&1 5</dev/null <&5 >&2; LISTEN_PID=$$ exec \"$@\"";
-    let mut child = Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--nocapture", "--test-threads=1"])
+    let mut child = itself("exec 3<&0 4>&1 5</dev/null <&5 >&2", "a_service_listens")
         .stdin(OwnedFd::from(web))
         .stdout(OwnedFd::from(control))
-        .env(ROLE, "1")
         .envs([("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "web:control"), ("WATCHDOG_USEC", "600000000")])
         .env("NOTIFY_SOCKET", &notify)
         .spawn()

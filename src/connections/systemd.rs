@@ -60,17 +60,23 @@ impl Inherited {
         if names.is_empty() || TAKEN.swap(true, Ordering::AcqRel) {
             return Ok(Vec::new());
         }
+        let about = |raw: RawFd, name: &str, error: &io::Error| {
+            io::Error::new(error.kind(), format!("LISTEN_FDS: descriptor {raw} ({name}): {error}"))
+        };
+        // All are looked at before the first is taken: then no new descriptor gets one of these numbers.
+        for (raw, name) in (FIRST..).zip(&names) {
+            duplicate(raw).map_err(|error| about(raw, name, &error))?;
+        }
         let mut taken = Vec::new();
         for (raw, name) in (FIRST..).zip(names) {
-            let fd = adopt(raw).map_err(|error| {
-                io::Error::new(error.kind(), format!("LISTEN_FDS: descriptor {raw} ({name}): {error}"))
-            })?;
+            let fd = duplicate(raw).map_err(|error| about(raw, &name, &error))?;
+            let _ = nix::unistd::close(raw);
             taken.push(Self { fd, name });
         }
         Ok(taken)
     }
 
-    /// What the manager calls it (`FileDescriptorName=`); `unknown` if it says nothing.
+    /// What the manager calls it (`FileDescriptorName=`), which may be empty; `unknown` if it says nothing.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -152,14 +158,18 @@ fn names(get: impl Fn(&'static str) -> Option<String>, pid: u32) -> io::Result<V
     }
     let number = count.parse::<usize>().ok().filter(|&count| count <= MOST);
     let number = number.ok_or_else(|| bad("LISTEN_FDS", &count))?;
-    let given = get("LISTEN_FDNAMES").unwrap_or_default();
-    let mut given = given.split(':').filter(|name| !name.is_empty());
+    let given = get("LISTEN_FDNAMES");
+    let mut given = given.iter().flat_map(|names| names.split(':'));
     Ok((0..number).map(|_| given.next().unwrap_or("unknown").to_owned()).collect())
 }
 
-/// Makes a number an owned descriptor: it is sent to this process itself, and what arrives is new and close-on-exec.
-fn adopt(raw: RawFd) -> io::Result<OwnedFd> {
+/// An owned descriptor of what a number stands for: it is sent to this process itself, and what arrives is new and
+/// close-on-exec.
+fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
     let (here, there) = UnixDatagram::pair()?;
+    if [here.as_raw_fd(), there.as_raw_fd()].contains(&raw) {
+        return Err(rustix::io::Errno::BADF.into()); // it was free until now
+    }
     sendmsg::<()>(
         here.as_raw_fd(),
         &[IoSlice::new(&[0])],
@@ -175,9 +185,7 @@ fn adopt(raw: RawFd) -> io::Result<OwnedFd> {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    let fd = came.next().ok_or_else(|| io::Error::other("it did not arrive"))?;
-    let _ = nix::unistd::close(raw);
-    Ok(fd)
+    came.next().ok_or_else(|| io::Error::other("it did not arrive"))
 }
 
 /// How the service is, for its manager: one datagram for each word. Without a manager, or one that does not
@@ -348,7 +356,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_for_one_process_and_have_names() {
-        let cases: [(Set, Option<&[&str]>); 9] = [
+        let cases: [(Set, Option<&[&str]>); 11] = [
             (&[], Some(&[])),
             (&[("LISTEN_FDS", "2")], Some(&[])),
             (&[("LISTEN_FDS", "2"), ("LISTEN_PID", "8")], Some(&[])),
@@ -358,6 +366,11 @@ mod tests {
                 &[("LISTEN_FDS", "3"), ("LISTEN_PID", "7"), ("LISTEN_FDNAMES", "web:control")],
                 Some(&["web", "control", "unknown"]),
             ),
+            (
+                &[("LISTEN_FDS", "3"), ("LISTEN_PID", "7"), ("LISTEN_FDNAMES", "web::control")],
+                Some(&["web", "", "control"]),
+            ),
+            (&[("LISTEN_FDS", "1"), ("LISTEN_PID", "7"), ("LISTEN_FDNAMES", "")], Some(&[""])),
             (&[("LISTEN_FDS", "-1"), ("LISTEN_PID", "7")], None),
             (&[("LISTEN_FDS", "99999999999"), ("LISTEN_PID", "7")], None),
             (&[("LISTEN_FDS", "1"), ("LISTEN_PID", "x")], None),
