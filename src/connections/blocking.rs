@@ -120,7 +120,8 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
         }
     }
 
-    /// Writes all that is queued, waits for one item and hands it to `take`.
+    /// Writes all that is queued, waits for one item and hands it to `take`: also the last one, where the codec has items
+    /// that end with the stream.
     ///
     /// # Errors
     /// When that takes longer than `timeout`, the other side has ended the stream, or it fails.
@@ -165,10 +166,22 @@ impl<T: Transport, C: Codec> Blocking<T, C> {
                 }
                 // What was read before is delivered first; only then a failed write counts.
                 Ok(false) => wrote.map(drop)?,
+                Err(BlockingError::Closed) => return self.receive_last(take),
                 Err(error) => return Err(error),
             }
             self.wait(end)?;
         }
+    }
+
+    /// The item that ends with the stream, if there is one.
+    fn receive_last<R>(&mut self, take: Option<impl FnOnce(C::In<'_>) -> R>) -> Result<R, BlockingError> {
+        self.held.drain(..std::mem::take(&mut self.used));
+        let rest = std::mem::take(&mut self.held);
+        if rest.is_empty() {
+            return Err(BlockingError::Closed);
+        }
+        let last = self.codec.finish(&rest).map_err(BlockingError::Decode)?;
+        last.zip(take).map(|(item, take)| take(item)).ok_or(BlockingError::Closed)
     }
 
     /// Goes on with a layer around the transport: TLS in mid-stream. What is queued is written before, without the layer.
@@ -364,7 +377,7 @@ impl From<io::Error> for BlockingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Lines;
+    use crate::codec::{Fixed, Lines};
     use crate::connections::wire::{Far, Wire, wire};
 
     fn blocking() -> (Blocking<Wire, Lines>, Far) {
@@ -461,6 +474,38 @@ mod tests {
             let result = own.finish(SOON);
             assert!(matches!(result, Err(BlockingError::TimedOut)), "{result:?}");
         }
+    }
+
+    #[test]
+    fn the_item_that_ends_with_the_stream_is_the_last_one() {
+        let receive = |keeps: bool, input: &str| {
+            let (ours, far) = wire();
+            let codec = if keeps { Lines::new().keep_last(true) } else { Lines::new() };
+            let mut blocking = Blocking::new(ours, codec).unwrap();
+            far.put(input);
+            far.state().ended = true;
+            let mut got = Vec::new();
+            loop {
+                match blocking.receive(SOON, str::to_owned) {
+                    Ok(line) => got.push(line),
+                    Err(BlockingError::Closed) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(matches!(blocking.receive(SOON, |_| ()), Err(BlockingError::Closed)));
+            got
+        };
+        assert_eq!(receive(true, "one\ntwo"), ["one", "two"]);
+        assert_eq!(receive(true, "one\n"), ["one"]);
+        assert_eq!(receive(false, "one\ntwo"), ["one"]);
+
+        let (ours, far) = wire();
+        let mut blocking = Blocking::new(ours, Fixed::<4>::new()).unwrap();
+        far.put("abcdef");
+        far.state().ended = true;
+        assert_eq!(blocking.receive(SOON, |four| *four).unwrap(), *b"abcd");
+        let error = blocking.receive(SOON, |_| ()).unwrap_err();
+        assert!(matches!(error, BlockingError::Decode(DecodeError::Truncated)), "{error}");
     }
 
     #[test]
