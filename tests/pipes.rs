@@ -5,8 +5,8 @@ mod bed;
 use bed::{Log, assert_log, receive, receive_all, run, settle, tcp, unix, until, until_empty};
 use eventdispatcher::codec::{Lines, Raw};
 use eventdispatcher::{
-    Budget, Communicator, Cx, HandlerResult, Id, Limits, OnItem, PipeError, Reconnect, TcpConnect, Timeouts,
-    ToUnix, UdpBind, UdpPackets, on_item,
+    Budget, Communicator, Cx, HandlerResult, Id, Limits, OnItem, PipeError, Reconnect, Records, SeqPacket,
+    TcpConnect, Timeouts, ToUnix, Transport, UdpBind, UdpPackets, on_item,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -373,6 +373,9 @@ fn what_can_not_be_piped_is_refused() {
     assert_eq!(communicator.pipe_to(c, lasting), Err(PipeError::NoStream));
     assert_eq!(communicator.pipe_to(packets, c), Err(PipeError::NoStream));
     assert_eq!(communicator.pipe_to(c, packets), Err(PipeError::NoStream));
+    let boxed: Box<dyn Transport> = Box::new(SeqPacket::pair().unwrap().0);
+    let boxed = communicator.stream(boxed, Records::new(), on_item::<Records, _>(|_, _| Ok(()))).unwrap();
+    assert_eq!(communicator.pipe_to(boxed, c), Err(PipeError::NoStream));
     // Both directions or none.
     assert_eq!(communicator.join(b, a), Err(PipeError::Busy));
     assert_eq!(communicator.pipe_to(b, a), Ok(()));

@@ -10,7 +10,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -285,8 +284,7 @@ impl Transport for Fd {
     fn shutdown_write(&mut self) -> io::Result<()> {
         match &self.file {
             Some(file) if self.kind == Kind::Socket => {
-                let socket = std::os::unix::net::UnixStream::from(file.as_fd().try_clone_to_owned()?);
-                socket.shutdown(Shutdown::Write)
+                Ok(rustix::net::shutdown(file, rustix::net::Shutdown::Write)?)
             }
             Some(_) if !self.reads => {
                 self.file = None; // the poll forgets it by itself
@@ -307,6 +305,7 @@ mod tests {
     use crate::{Closed, Communicator, Cx, Handler, HandlerResult, on_item};
     use std::cell::RefCell;
     use std::io::{Seek, SeekFrom};
+    use std::net::Shutdown;
     use std::rc::Rc;
 
     /// Notes what happens.

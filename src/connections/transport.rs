@@ -82,6 +82,9 @@ impl Transport for Box<dyn Transport> {
     fn source(&mut self) -> Option<&mut dyn Source> {
         (**self).source()
     }
+    fn carries_packets(&self) -> bool {
+        (**self).carries_packets()
+    }
     fn kind(&self) -> &'static str {
         (**self).kind()
     }

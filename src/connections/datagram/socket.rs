@@ -140,13 +140,13 @@ impl<A: Address> Datagrams<A> {
     fn has_ended(&self, room: &mut [u8]) -> io::Result<bool> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut ask = [PollFd::new(&*self.socket, PollFlags::RDHUP | PollFlags::IN)];
-        poll(&mut ask, Some(&now))?;
+        rustix::io::retry_on_intr(|| poll(&mut ask, Some(&now)))?;
         if !ask[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP) {
             return Ok(false);
         }
         // Behind an empty packet there may be others.
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        Ok(rustix::net::recv(&*self.socket, room, flags)?.0 == 0)
+        Ok(rustix::io::retry_on_intr(|| rustix::net::recv(&*self.socket, &mut *room, flags))?.0 == 0)
     }
 
     /// Reads what the system reports about packets that were sent. Whether there was something.

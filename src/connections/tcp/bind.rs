@@ -6,8 +6,9 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
+use rustix::net::listen;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -121,7 +122,7 @@ impl TcpBind {
         }
         self.options.apply(&socket)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(self.address))?;
-        listen(&socket, Backlog::new(self.backlog)?)?;
+        listen(&socket, self.backlog)?;
         Ok(TcpListener::from_std(socket.into()))
     }
 }
