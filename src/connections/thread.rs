@@ -1,6 +1,9 @@
 //! Work on other threads: its result, and messages to and fro, as events of the loop.
 
-use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, Spent, Turn, Written};
+use crate::communicator::{
+    Closed, Communicator, Driver, HandlerError, HandlerResult, Key, OutQueue, Outcome, Ready, Spent, Timeout,
+    Turn, Written,
+};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -93,19 +96,55 @@ impl Communicator {
         bound: usize,
         call: impl FnMut(FromThread<T>, &Communicator) + 'static,
     ) -> io::Result<(ToThread<U>, ThreadEnd<T, U>)> {
-        let wake = Wake::new()?;
-        let (to_loop, from_thread) = sync_channel(bound.max(1));
-        let (to_thread, from_loop) = sync_channel(bound.max(1));
+        self.add_channel(bound, Calls(call))
+    }
+
+    pub(super) fn add_channel<T: Send + 'static, U: Send + 'static>(
+        &self,
+        bound: usize,
+        receives: impl Receives<T, U>,
+    ) -> io::Result<(ToThread<U>, ThreadEnd<T, U>)> {
+        let (wake, bound) = (Wake::new()?, bound.max(1));
+        let (to_loop, from_thread) = sync_channel(bound);
+        let (to_thread, from_loop) = sync_channel(bound);
         let to_thread = Rc::new(RefCell::new(Some(to_thread)));
         let driver = Channel {
             wake: Some(wake.clone()),
             from_thread: Some(from_thread),
             to_thread: to_thread.clone(),
-            call: Some(call),
+            bound,
+            receives: Some(receives),
+            begun: false,
         };
         let key = self.add("channel", true, Box::new(driver))?;
+        self.core(|core| core.make_ready(key, Ready::INPUT)); // that it is there
         let end = ThreadEnd { to_loop: Some(to_loop), from_loop, wake: wake.clone() };
-        Ok((ToThread { key, to_thread, wake }, end))
+        Ok((ToThread { key, to_thread, wake, bound }, end))
+    }
+}
+
+/// Who gets what comes through a [channel](Communicator::channel). An error ends it.
+pub(super) trait Receives<T, U>: 'static {
+    /// Before everything else.
+    fn connected(&mut self, _: &ToThread<U>, _: &Communicator) -> HandlerResult {
+        Ok(())
+    }
+    fn event(&mut self, event: FromThread<T>, to: &ToThread<U>, communicator: &Communicator)
+    -> HandlerResult;
+    /// One of its own timers is over, or its deadline.
+    fn timeout(&mut self, _: Timeout, _: &ToThread<U>, _: &Communicator) -> HandlerResult {
+        Ok(())
+    }
+    /// After everything else.
+    fn closed(&mut self, _: &Closed, _: &ToThread<U>, _: &Communicator) {}
+}
+
+struct Calls<F>(F);
+
+impl<T, U, F: FnMut(FromThread<T>, &Communicator) + 'static> Receives<T, U> for Calls<F> {
+    fn event(&mut self, event: FromThread<T>, _: &ToThread<U>, communicator: &Communicator) -> HandlerResult {
+        (self.0)(event, communicator);
+        Ok(())
     }
 }
 
@@ -259,12 +298,18 @@ pub struct ToThread<U> {
     key: Key,
     to_thread: Rc<RefCell<Option<SyncSender<U>>>>,
     wake: Wake,
+    bound: usize,
 }
 
 impl<U> ToThread<U> {
     /// The connection, to remove it, to give it a priority, to switch it off.
     pub fn key(&self) -> Key {
         self.key
+    }
+
+    /// How many messages it holds each way.
+    pub fn bound(&self) -> usize {
+        self.bound
     }
 
     /// Sends a message, without waiting.
@@ -298,7 +343,8 @@ impl<U> ToThread<U> {
 
 impl<U> Clone for ToThread<U> {
     fn clone(&self) -> Self {
-        Self { key: self.key, to_thread: self.to_thread.clone(), wake: self.wake.clone() }
+        let Self { key, to_thread, wake, bound } = self;
+        Self { key: *key, to_thread: to_thread.clone(), wake: wake.clone(), bound: *bound }
     }
 }
 
@@ -422,50 +468,113 @@ impl fmt::Display for ChannelEnded {
 impl std::error::Error for ChannelEnded {}
 
 /// The loop's side of a channel.
-struct Channel<T, U, F> {
+struct Channel<T, U, R> {
     wake: Option<Wake>,
     from_thread: Option<Receiver<T>>,
     to_thread: Rc<RefCell<Option<SyncSender<U>>>>,
-    call: Option<F>,
+    bound: usize,
+    receives: Option<R>,
+    /// `connected` was called.
+    begun: bool,
 }
 
-impl<T, U, F: FnMut(FromThread<T>, &Communicator)> Driver for Channel<T, U, F> {
-    fn source(&mut self) -> Option<&mut dyn Source> {
-        self.wake.as_mut().map(|wake| wake as &mut dyn Source)
+impl<T, U, R: Receives<T, U>> Channel<T, U, R> {
+    fn to_thread(&self, key: Key) -> Option<ToThread<U>> {
+        let wake = self.wake.clone()?;
+        Some(ToThread { key, to_thread: self.to_thread.clone(), wake, bound: self.bound })
     }
 
-    fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
-        let Self { wake: Some(wake), from_thread: Some(from_thread), call: Some(call), .. } = self else {
-            return Outcome::Wait;
+    /// What comes from the thread.
+    fn read(&mut self, turn: &Turn<'_>, to: &ToThread<U>) -> Result<Outcome, HandlerError> {
+        let Self { from_thread: Some(from_thread), receives: Some(receives), begun, .. } = self else {
+            return Ok(Outcome::Wait);
         };
-        wake.seen();
+        let communicator = turn.communicator;
+        to.wake.seen();
         let mut spent = Spent::nothing(&turn.settings);
-        if wake.0.refused.swap(false, Ordering::SeqCst) {
-            call(FromThread::Room, turn.communicator);
+        if !std::mem::replace(begun, true) {
+            receives.connected(to, communicator)?;
+        }
+        if communicator.core(|core| core.may_call(turn.key))
+            && to.wake.0.refused.swap(false, Ordering::SeqCst)
+        {
+            receives.event(FromThread::Room, to, communicator)?;
             spent.callback();
         }
         loop {
-            if !turn.communicator.core(|core| core.may_read(turn.key)) || spent.all() {
-                return Outcome::Again;
+            if !communicator.core(|core| core.may_read(turn.key)) || spent.all() {
+                return Ok(Outcome::Again);
             }
             match from_thread.try_recv() {
-                Ok(message) => call(FromThread::Message(message), turn.communicator),
-                Err(TryRecvError::Empty) => return Outcome::Wait,
+                Ok(message) => {
+                    communicator.core(|core| core.received(turn.key, 0, 1));
+                    receives.event(FromThread::Message(message), to, communicator)?;
+                }
+                Err(TryRecvError::Empty) => return Ok(Outcome::Wait),
                 Err(TryRecvError::Disconnected) => {
-                    call(FromThread::Ended, turn.communicator);
-                    return Outcome::End(Closed::Eof);
+                    receives.event(FromThread::Ended, to, communicator)?;
+                    return Ok(Outcome::End(Closed::Eof));
                 }
             }
             spent.callback();
         }
     }
 
+    /// Its own timers, and its deadline.
+    fn later(&mut self, turn: &Turn<'_>, to: &ToThread<U>) -> HandlerResult {
+        let Some(receives) = &mut self.receives else { return Ok(()) };
+        let communicator = turn.communicator;
+        let may_call = || communicator.core(|core| core.may_call(turn.key));
+        let mut left = turn.ready.only(Ready::DEADLINE);
+        if left.has(Ready::DEADLINE) && may_call() {
+            left = Ready::default();
+            if communicator.core(|core| core.still_over(turn.key, Timeout::Deadline)) {
+                receives.timeout(Timeout::Deadline, to, communicator)?;
+            }
+        }
+        let mut due = turn.due;
+        while let [timer, rest @ ..] = due
+            && may_call()
+        {
+            due = rest;
+            if let Some(tag) = communicator.core(|core| core.take_timer(turn.key, *timer)) {
+                receives.timeout(Timeout::Timer(tag), to, communicator)?;
+            }
+        }
+        if !due.is_empty() {
+            left.add(Ready::TIMERS);
+        }
+        if !left.is_empty() {
+            communicator.core(|core| core.put_back(turn.key, left, due));
+        }
+        Ok(())
+    }
+}
+
+impl<T: 'static, U: 'static, R: Receives<T, U>> Driver for Channel<T, U, R> {
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        self.wake.as_mut().map(|wake| wake as &mut dyn Source)
+    }
+
+    fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
+        let Some(to) = self.to_thread(turn.key) else { return Outcome::Wait };
+        let done = self.read(turn, &to).and_then(|outcome| {
+            if !matches!(outcome, Outcome::End(_)) {
+                self.later(turn, &to)?;
+            }
+            Ok(outcome)
+        });
+        done.unwrap_or_else(|error| Outcome::End(Closed::Handler(error)))
+    }
+
     fn write(&mut self, _: &mut OutQueue, _: usize) -> io::Result<Written> {
         Ok(Written::default())
     }
 
-    fn closed(&mut self, _: Closed, _: &Turn<'_>) {
-        self.call = None;
+    fn closed(&mut self, why: Closed, turn: &Turn<'_>) {
+        if let (Some(mut receives), Some(to)) = (self.receives.take(), self.to_thread(turn.key)) {
+            receives.closed(&why, &to, turn.communicator);
+        }
     }
 
     /// The thread finds its end closed.

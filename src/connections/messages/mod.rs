@@ -71,6 +71,9 @@
 //! # Datagrams
 //! A service [receives datagrams, too](DatagramMessages), and answers each sender from the socket to which it has written.
 //!
+//! # Threads
+//! A service [talks with threads](crate::Communicator::message_channel) of the program through a channel of messages, with a bound.
+//!
 //! # Requests
 //! [`Dispatcher::request`] sends a message with a serial, and calls back with the answer or with why there is none.
 //! [`Blocking`](crate::Blocking) has [`send_and_wait`](crate::Blocking::send_and_wait) for programs without a loop.
@@ -89,6 +92,7 @@ mod noise;
 mod peer;
 mod requests;
 mod service;
+mod thread;
 mod waiting;
 
 pub use call::Call;
@@ -99,3 +103,4 @@ pub use hooks::Hooks;
 pub use peer::{Link, Peer};
 pub use requests::{Answer, NoAnswer, Request, RequestError};
 pub use service::Service;
+pub use thread::ThreadLink;

@@ -8,7 +8,7 @@ use crate::dispatcher::{MessageRef, Messages};
 ///
 /// An action gets its messages through any kind of connection, and answers them without knowing which. The context of a
 /// stream of [`Messages`], or of a connection of packets, is a peer; so is a [`Link`], which names one while no
-/// callback of it runs, and a [`DatagramLink`](super::DatagramLink).
+/// callback of it runs, a [`DatagramLink`](super::DatagramLink), and a [`ThreadLink`](super::ThreadLink).
 pub trait Peer {
     /// The loop.
     fn communicator(&self) -> &Communicator;
