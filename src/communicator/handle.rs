@@ -74,7 +74,13 @@ pub(super) struct Shared {
 /// What is still inside is dropped piece by piece: two destructors that panic in one go would abort the process.
 impl Drop for Shared {
     fn drop(&mut self) {
-        let (drivers, calls, others) = self.core.get_mut().take_all();
+        let (mut drivers, calls, others) = self.core.get_mut().take_all();
+        // Others may hold a part of a connection: the sender to a thread, the name of a process that is to be killed.
+        for driver in &mut drivers {
+            if catch_unwind(AssertUnwindSafe(|| driver.release())).is_err() {
+                log::error!("a connection panicked when it was closed");
+            }
+        }
         let calls = calls.into_iter().chain(self.hooks.get_mut().take());
         let posts = self.inbox.get().map(Inbox::take_all).unwrap_or_default();
         let others = others.into_iter().chain(posts.into_iter().map(|post| Box::new(post) as Box<dyn Any>));

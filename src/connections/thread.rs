@@ -740,6 +740,16 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_whose_loop_is_gone_lets_its_thread_go() {
+        let communicator = Communicator::new().unwrap();
+        let (to_thread, end) = communicator.channel::<(), ()>(1, |_, _| panic!("called")).unwrap();
+        let waiting = thread::spawn(move || (end.receive_within(Duration::from_secs(20)), end.send(())));
+        drop(communicator);
+        assert_eq!(waiting.join().unwrap(), (Err(ChannelEnded), Err(())));
+        assert_eq!(to_thread.send(()), Err(ToThreadError::Gone(())));
+    }
+
+    #[test]
     fn a_channel_ends_behind_the_last_message_of_its_thread() {
         let communicator = Communicator::new().unwrap();
         let seen = Rc::new(RefCell::new(Vec::new()));

@@ -284,6 +284,19 @@ fn one_whose_connection_is_removed_goes_on_or_is_killed_as_it_was_said() {
 }
 
 #[test]
+fn one_that_is_to_be_killed_does_not_outlive_its_loop() {
+    let communicator = Communicator::new().unwrap();
+    let command = Command::new("sleep").arg("60").kill();
+    let process = communicator.process(command, |_, _| panic!("called")).unwrap();
+    let pid = process.pids()[0];
+    drop(communicator); // somebody still holds the process
+    assert_eq!(process.signal(Signal::CONT).unwrap_err().kind(), io::ErrorKind::NotFound);
+    while Path::new(&format!("/proc/{pid}")).exists() {
+        run(Command::new("true"));
+    }
+}
+
+#[test]
 fn children_of_others_are_left_alone() {
     let mut theirs = std::process::Command::new("sh").args(["-c", "exit 5"]).spawn().unwrap();
     for _ in 0..3 {
