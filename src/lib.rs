@@ -78,10 +78,10 @@ pub use connections::{
     Accept, Alarm, Attempt, Blocking, BlockingError, ChannelEnded, Command, Connect, Descriptors, Dial,
     Duplex, Escalation, Fd, Fifo, FifoReader, FifoWriter, FromThread, HeldBack, Incoming, KeepAlive,
     ListenChange, ListenWatch, Listening, Notify, Packet, Packets, Panicked, PeerCredentials, Process,
-    ProcessEvent, Records, SeqPacket, Signal, TcpBind, TcpBound, TcpConnect, TcpOptions, ThreadEnd, ToFifo,
-    ToThread, ToThreadError, ToUnix, Transport, Udp, UdpBind, UdpPackets, UnixAddress, UnixBind, UnixBound,
-    UnixDatagrams, UnixPackets, Watch, WatchEvent, WithDescriptors, pipe, pipe_pair, set_most_threads,
-    tcp_stream, unix_pair, unix_stream,
+    ProcessEvent, Readiness, Records, SeqPacket, Signal, TcpBind, TcpBound, TcpConnect, TcpOptions,
+    ThreadEnd, ToFifo, ToThread, ToThreadError, ToUnix, Transport, Udp, UdpBind, UdpPackets, UnixAddress,
+    UnixBind, UnixBound, UnixDatagrams, UnixPackets, WaitFor, Watch, WatchEvent, WithDescriptors, pipe,
+    pipe_pair, set_most_threads, tcp_stream, unix_pair, unix_stream,
 };
 pub use connections::{alarm, process, process_events, signals, systemd, watch};
 

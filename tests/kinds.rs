@@ -10,15 +10,15 @@ use eventdispatcher::connections::messages::{Call, Dispatcher, Hooks, Service};
 use eventdispatcher::dispatcher::{Message, MessageRef};
 use eventdispatcher::{
     Budget, Command, Communicator, Fd, Fifo, FromThread, Handler, Key, ListenWatch, OnItem, Reconnect,
-    Records, SeqPacket, Signal, ToFifo, ToUnix, Transport, UdpBind, UdpPackets, UnixBind, UnixPackets, Watch,
-    WithDescriptors, on_item, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Records, SeqPacket, Signal, ToFifo, ToUnix, Transport, UdpBind, UdpPackets, UnixBind, UnixPackets,
+    WaitFor, Watch, WithDescriptors, on_item, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 use eventdispatcher::{Cx, HandlerResult};
 use nix::sys::signal::{Signal as Raise, raise};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -263,6 +263,19 @@ const KINDS: &[Kind] = &[
         let (ours, theirs) = UnixStream::pair().unwrap();
         let made = stage.stream(Fd::borrow(&ours).unwrap(), theirs);
         Some(Made { cause: with(ours, made.cause), ..made })
+    }),
+    kind("descriptor that others read", 1, |stage| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let calls = stage.calls.clone();
+        let key = stage.communicator.on_ready(ours, WaitFor::Reading, move |ours, _, communicator| {
+            while ours.read(&mut [0; 16]).is_ok_and(|count| count > 0) {}
+            calls.called(communicator);
+            Ok(WaitFor::Reading)
+        });
+        Some(Made::new(key.unwrap(), move |_| {
+            let _ = theirs.write_all(b"x");
+        }))
     }),
     kind("terminal", 3, |stage| {
         let pair = nix::pty::openpty(None, None).unwrap();

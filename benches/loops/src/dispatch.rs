@@ -3,7 +3,7 @@
 
 use crate::measure::{Random, Table, per_operation};
 use eventdispatcher::codec::Raw;
-use eventdispatcher::{Communicator, Transport, on_item};
+use eventdispatcher::{Communicator, Transport, WaitFor, on_item};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -29,7 +29,8 @@ pub(crate) fn run(rounds: usize, only: &str) {
             let nothing = bare(active, of, times);
             for (row, cost) in [
                 ("mio", mio as fn(usize, usize, usize) -> f64),
-                ("eventdispatcher", ours),
+                ("eventdispatcher, readiness", readiness),
+                ("eventdispatcher, stream", stream),
                 ("calloop", calloop),
                 ("tokio, current thread", tokio),
             ] {
@@ -146,7 +147,30 @@ impl Transport for Counter {
     }
 }
 
-fn ours(active: usize, of: usize, times: usize) -> f64 {
+/// The handler reads: as with the other loops.
+fn readiness(active: usize, of: usize, times: usize) -> f64 {
+    let fds = descriptors(of);
+    let communicator = Communicator::new().expect("a poll can be made");
+    let done = Rc::new(Cell::new(0));
+    for fd in &fds {
+        let done = done.clone();
+        communicator
+            .on_ready(fd.clone(), WaitFor::Reading, move |fd, _, _| {
+                done.set(done.get() + usize::from(read(fd)));
+                Ok(WaitFor::Reading)
+            })
+            .expect("an eventfd can be polled");
+    }
+    drive(&fds, active, times, |_| {
+        done.set(0);
+        while done.get() < active {
+            communicator.turn(None).expect("the poll works");
+        }
+    })
+}
+
+/// The loop reads, counts, checks limits and times, and hands over items.
+fn stream(active: usize, of: usize, times: usize) -> f64 {
     let fds = descriptors(of);
     let communicator = Communicator::new().expect("a poll can be made");
     let done = Rc::new(Cell::new(0));
