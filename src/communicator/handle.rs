@@ -326,12 +326,12 @@ impl Communicator {
 
     /// Names a connection, for logs and [`connections`](Self::connections). `false`: there was none.
     pub fn set_name(&self, key: impl Into<Key>, name: &str) -> bool {
-        self.with_slot(key, |slot| slot.name = Some(name.into()))
+        self.with_slot(key, |slot| slot.rest.name = Some(name.into()))
     }
 
     /// The name of a connection; empty if it has none.
     pub fn name(&self, key: impl Into<Key>) -> Option<Rc<str>> {
-        self.core(|core| core.open(key.into()).map(|slot| slot.name.clone().unwrap_or_default()))
+        self.core(|core| core.open(key.into()).map(|slot| slot.rest.name.clone().unwrap_or_default()))
     }
 
     /// Sets how much may wait. `false`: there was none.
@@ -409,7 +409,7 @@ impl Communicator {
 
     /// What the transport of an established connection tells of itself, if it is a `T`.
     pub fn about<T: Any>(&self, key: impl Into<Key>) -> Option<Rc<T>> {
-        self.core(|core| core.any(key.into()).and_then(|slot| slot.about.clone()))?.downcast().ok()
+        self.core(|core| core.any(key.into()).and_then(|slot| slot.rest.about.clone()))?.downcast().ok()
     }
 
     /// Says, at trace level, why the loop still runs.
@@ -543,7 +543,7 @@ impl Communicator {
 
     /// How many bytes of output wait; 0 if there is no such connection.
     pub fn queued_bytes(&self, key: impl Into<Key>) -> usize {
-        self.core(|core| core.open(key.into()).map_or(0, |slot| slot.out.len()))
+        self.core(|core| core.open(key.into()).map_or(0, |slot| slot.rest.out.len()))
     }
 
     /// The buffer that everybody reads into. It is the running connection's until it comes back.

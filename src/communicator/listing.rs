@@ -65,8 +65,8 @@ impl ConnectionInfo {
     pub(crate) fn of<D>(key: Key, slot: &Slot<D>) -> Self {
         Self {
             key,
-            name: slot.name.clone().unwrap_or_default(),
-            kind: slot.kind,
+            name: slot.rest.name.clone().unwrap_or_default(),
+            kind: slot.rest.kind,
             priority: slot.priority,
             enabled: slot.enabled,
             reading: slot.reading,
@@ -83,14 +83,14 @@ impl ConnectionInfo {
                 Phase::Ending | Phase::Lingering => State::Closing,
             },
             bytes_in: slot.bytes_in,
-            bytes_out: slot.bytes_out,
+            bytes_out: slot.rest.bytes_out,
             items_in: slot.items_in,
-            unread: slot.unread,
-            queued: slot.out.len(),
+            unread: slot.rest.unread,
+            queued: slot.rest.out.len(),
             dropped: slot.permanent.as_ref().map_or(0, |permanent| permanent.dropped),
-            last_sent: Duration::from_nanos(slot.told),
-            stalled_since: (slot.stuck && !slot.out.is_empty())
-                .then(|| Duration::from_nanos(slot.stalled_since)),
+            last_sent: Duration::from_nanos(slot.rest.told),
+            stalled_since: (slot.stuck && !slot.rest.out.is_empty())
+                .then(|| Duration::from_nanos(slot.rest.stalled_since)),
         }
     }
 }

@@ -111,12 +111,13 @@ pub(crate) struct Settings {
     pub(crate) rates: Rates,
 }
 
-/// `driver` is away while it runs. `gone`: removed while it ran, so that its key is stale already.
+/// `driver` is away while it runs. `gone`: removed while it ran, so that its key is stale already. Times are nanoseconds of the
+/// loop's clock.
 ///
-/// The fields stand in the order in which they are needed: what every call looks at is in the first cache lines. With ten
-/// thousand connections the others are not touched by one that is called. Times are nanoseconds of the loop's clock.
+/// Here stands what every call looks at, in two cache lines, so that the slots of ten thousand connections stay small; everything
+/// else is in `rest`.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct Slot<D> {
     pub(crate) generation: u32,
     pub(crate) priority: u8,
@@ -147,6 +148,8 @@ pub(crate) struct Slot<D> {
     pub(crate) listens: bool,
     /// Carries bytes that can be piped.
     pub(crate) is_stream: bool,
+    /// Its input goes to another connection.
+    pub(crate) is_piped: bool,
     /// It is not read for now: where its input goes has much queued.
     pub(crate) pipe_full: bool,
     /// The end of its input was passed on.
@@ -159,30 +162,35 @@ pub(crate) struct Slot<D> {
     pub(crate) upgrade: Option<Box<Upgrade>>,
     /// It reconnects by itself.
     pub(crate) permanent: Option<Box<Permanent>>,
-
-    // What reading touches.
-    /// Those of `timers` that are over and not handed over yet, in order.
-    pub(crate) due: Vec<Handle>,
+    /// Writing failed; what can still be read is delivered first.
+    pub(crate) write_error: Option<io::Error>,
     pub(crate) last_read: u64,
     /// When anything was read last; unlike `last_read`, never moved by a timeout.
     pub(crate) heard: u64,
     pub(crate) bytes_in: u64,
     pub(crate) items_in: u64,
-    /// Input that makes no item yet, or waits.
-    pub(crate) unread: usize,
+    pub(crate) rest: Box<Rest>,
+}
 
-    // What writing touches.
+const _: () = assert!(size_of::<Slot<[usize; 2]>>() == 128);
+
+/// What not every call looks at. What is written with comes first.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) out: OutQueue,
     pub(crate) idle_since: u64,
     pub(crate) last_write: u64,
-    /// When anything was written last, in the same way.
+    /// When anything was written last; unlike `last_write`, never moved by a timeout.
     pub(crate) told: u64,
     pub(crate) bytes_out: u64,
     pub(crate) stalled_since: u64,
     /// The one timer for all timeouts, and when it will fire: maybe too early, never too late.
     pub(crate) guard: Option<(Handle, u64)>,
-    pub(crate) out: OutQueue,
-
-    // The rest.
+    /// Input that makes no item yet, or waits.
+    pub(crate) unread: usize,
+    /// Those of `timers` that are over and not handed over yet, in order.
+    pub(crate) due: Vec<Handle>,
+    pub(crate) timers: Vec<Handle>,
     /// Where its input goes, undecoded, and whose input it gets.
     pub(crate) pipe_to: Option<Key>,
     pub(crate) pipe_from: Option<Key>,
@@ -193,15 +201,12 @@ pub(crate) struct Slot<D> {
     pub(crate) accept_rate: Bucket,
     /// Why it ended, until `closed` has been told; or, of one that waits, why it was lost.
     pub(crate) end: Option<Closed>,
-    /// Writing failed; what can still be read is delivered first.
-    pub(crate) write_error: Option<io::Error>,
     pub(crate) deadline: Option<u64>,
     /// Since when it is being established.
     pub(crate) added: u64,
     pub(crate) linger_until: u64,
     /// When what the transport holds back is tried again.
     pub(crate) flush_at: Option<u64>,
-    pub(crate) timers: Vec<Handle>,
     pub(crate) kind: &'static str,
     pub(crate) name: Option<Rc<str>>,
     /// The listener that accepted it, and how many a listener has accepted that are still there.
@@ -232,6 +237,33 @@ impl<D> Slot<D> {
         settings: Rc<Settings>,
         now: u64,
     ) -> Self {
+        let rest = Rest {
+            out: OutQueue::default(),
+            idle_since: now,
+            last_write: now,
+            told: now,
+            bytes_out: 0,
+            stalled_since: now,
+            guard: None,
+            unread: 0,
+            due: Vec::new(),
+            timers: Vec::new(),
+            pipe_to: None,
+            pipe_from: None,
+            about: None,
+            output_rate: Bucket::default(),
+            accept_rate: Bucket::default(),
+            end: None,
+            deadline: None,
+            added: now,
+            linger_until: 0,
+            flush_at: None,
+            kind,
+            name: None,
+            parent: None,
+            children: 0,
+            most_children: usize::MAX,
+        };
         Self {
             generation,
             priority: super::DEFAULT_PRIORITY,
@@ -249,45 +281,22 @@ impl<D> Slot<D> {
             finishing: false,
             finished: false,
             ready: Ready::default(),
-            driver: None,
-            out: OutQueue::default(),
-            permanent: None,
-            upgrade: None,
             listens: false,
             is_stream: false,
-            pipe_to: None,
-            pipe_from: None,
+            is_piped: false,
             pipe_full: false,
             pipe_done: false,
-            about: None,
-            settings,
-            due: Vec::new(),
-            output_rate: Bucket::default(),
-            accept_rate: Bucket::default(),
-            end: None,
-            write_error: None,
-            deadline: None,
             overdue: false,
-            added: now,
+            driver: None,
+            settings,
+            upgrade: None,
+            permanent: None,
+            write_error: None,
             last_read: now,
-            last_write: now,
-            idle_since: now,
-            stalled_since: now,
             heard: 0,
-            told: now,
-            linger_until: 0,
-            flush_at: None,
-            guard: None,
-            timers: Vec::new(),
-            kind,
-            name: None,
             bytes_in: 0,
-            bytes_out: 0,
             items_in: 0,
-            unread: 0,
-            parent: None,
-            children: 0,
-            most_children: usize::MAX,
+            rest: Box::new(rest),
         }
     }
 
@@ -333,7 +342,7 @@ impl<D> Slot<D> {
             Phase::Open if self.enabled && self.reading && !self.pipe_full => self.ready,
             Phase::Ending | Phase::Lingering => self.ready,
             _ if !self.enabled => Ready::default(),
-            Phase::Waiting if self.end.is_some() => self.ready.only(Ready::LOST),
+            Phase::Waiting if self.rest.end.is_some() => self.ready.only(Ready::LOST),
             Phase::Waiting => self.ready.only(Ready::AWAY),
             Phase::Connecting if self.permanent.is_some() => {
                 self.ready.without(Ready::RETRY).only(Ready::ESTABLISHING_OR_AWAY)
@@ -352,20 +361,23 @@ impl<D> Slot<D> {
         };
         let open = self.phase == Phase::Open && !self.listens;
         let connecting = self.phase == Phase::Connecting && self.enabled;
-        let stalled = (open && self.stuck && !self.out.is_empty()).then_some(timeouts.stalled).flatten();
-        let idle_since = self.idle_since.max(self.heard).max(self.told);
+        let stalled = (open && self.stuck && !self.rest.out.is_empty()).then_some(timeouts.stalled).flatten();
+        let idle_since = self.rest.idle_since.max(self.heard).max(self.rest.told);
         [
             (Limit::Timeout(Ready::READ_TIMEOUT), from(self.last_read, timeouts.read.filter(|_| open))),
-            (Limit::Timeout(Ready::WRITE_TIMEOUT), from(self.last_write, timeouts.write.filter(|_| open))),
+            (
+                Limit::Timeout(Ready::WRITE_TIMEOUT),
+                from(self.rest.last_write, timeouts.write.filter(|_| open)),
+            ),
             (Limit::Timeout(Ready::IDLE_TIMEOUT), from(idle_since, timeouts.idle.filter(|_| open))),
-            (Limit::Timeout(Ready::STALLED), from(self.stalled_since, stalled)),
-            (Limit::Timeout(Ready::DEADLINE), self.deadline.filter(|_| self.is_open())),
-            (Limit::Connect, from(self.added, timeouts.connect.filter(|_| connecting))),
+            (Limit::Timeout(Ready::STALLED), from(self.rest.stalled_since, stalled)),
+            (Limit::Timeout(Ready::DEADLINE), self.rest.deadline.filter(|_| self.is_open())),
+            (Limit::Connect, from(self.rest.added, timeouts.connect.filter(|_| connecting))),
             (Limit::Retry, self.retry_at()),
-            (Limit::Output, self.output_rate.until),
-            (Limit::Accept, self.accept_rate.until),
-            (Limit::Linger, Some(self.linger_until).filter(|_| self.phase == Phase::Lingering)),
-            (Limit::Flush, self.flush_at),
+            (Limit::Output, self.rest.output_rate.until),
+            (Limit::Accept, self.rest.accept_rate.until),
+            (Limit::Linger, Some(self.rest.linger_until).filter(|_| self.phase == Phase::Lingering)),
+            (Limit::Flush, self.rest.flush_at),
         ]
         .into_iter()
         .filter_map(|(what, at)| at.map(|at| (what, at)))
@@ -376,17 +388,17 @@ impl<D> Slot<D> {
     /// When the next attempt of a permanent connection is made.
     fn retry_at(&self) -> Option<u64> {
         let permanent = self.permanent.as_ref().filter(|_| self.phase == Phase::Waiting)?;
-        permanent.retry_at.filter(|_| self.end.is_none() && !self.ready.has(Ready::RETRY))
+        permanent.retry_at.filter(|_| self.rest.end.is_none() && !self.ready.has(Ready::RETRY))
     }
 
     /// Starts a timeout that is over anew, so that it repeats.
     pub(crate) fn restart(&mut self, what: Ready, now: u64) {
         match what {
             Ready::READ_TIMEOUT => self.last_read = now,
-            Ready::WRITE_TIMEOUT => self.last_write = now,
-            Ready::IDLE_TIMEOUT => self.idle_since = now,
-            Ready::STALLED => self.stalled_since = now,
-            _ => (self.deadline, self.overdue) = (None, true),
+            Ready::WRITE_TIMEOUT => self.rest.last_write = now,
+            Ready::IDLE_TIMEOUT => self.rest.idle_since = now,
+            Ready::STALLED => self.rest.stalled_since = now,
+            _ => (self.rest.deadline, self.overdue) = (None, true),
         }
     }
 }

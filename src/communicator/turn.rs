@@ -216,7 +216,7 @@ impl Communicator {
                     }
                 }
                 if ready.has(Ready::ABANDONED) {
-                    let lost = self.core(|core| core.slot(key).map_or(0, |slot| slot.out.len()));
+                    let lost = self.core(|core| core.slot(key).map_or(0, |slot| slot.rest.out.len()));
                     if lost > 0 {
                         log::info!("connection {key}: the other side took no more: {lost} bytes dropped");
                     }

@@ -75,7 +75,7 @@ impl Communicator {
         let key = listener.into();
         self.core(|core| {
             let Some(slot) = core.open(key) else { return false };
-            slot.most_children = most.max(1);
+            slot.rest.most_children = most.max(1);
             core.make_ready(key, Ready::INPUT);
             true
         })

@@ -79,7 +79,7 @@ impl Communicator {
         }
         let key = self.add("process", true, driver)?;
         // It is called when the last of its streams has gone.
-        self.core(|core| core.open(key).map(|slot| slot.most_children = 1));
+        self.core(|core| core.open(key).map(|slot| slot.rest.most_children = 1));
         Ok(Process { key, state })
     }
 }

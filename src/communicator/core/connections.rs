@@ -55,8 +55,8 @@ impl<D, F> Core<D, F> {
         let upgrade = slot.upgrade.take();
         let arrived = slot.permanent.as_mut().and_then(|permanent| permanent.arrived.take());
         let driver = slot.driver.take();
-        let (end, error, about) = (slot.end.take(), slot.write_error.take(), slot.about.take());
-        let (guard, timers, parent) = (slot.guard.take(), take(&mut slot.timers), slot.parent);
+        let (end, error, about) = (slot.rest.end.take(), slot.write_error.take(), slot.rest.about.take());
+        let (guard, timers, parent) = (slot.rest.guard.take(), take(&mut slot.rest.timers), slot.rest.parent);
         for handle in guard.map(|guard| guard.0).into_iter().chain(timers) {
             self.remove_timer(handle);
         }
@@ -68,8 +68,8 @@ impl<D, F> Core<D, F> {
         if let Some(parent) = parent
             && let Some(listener) = self.any(parent)
         {
-            listener.children -= 1;
-            if listener.children + 1 == listener.most_children {
+            listener.rest.children -= 1;
+            if listener.rest.children + 1 == listener.rest.most_children {
                 self.make_ready(parent, Ready::INPUT);
             }
         }
@@ -88,7 +88,7 @@ impl<D, F> Core<D, F> {
 
     pub(super) fn discard_slot(&mut self, key: Key) {
         let mut slot = self.slots.remove(key.slot as usize);
-        slot.out.clear(&mut self.spares);
+        slot.rest.out.clear(&mut self.spares);
     }
 
     /// No more callbacks but `closed`, and no more input; output lingers. Gives `why` back, which may hold somebody's error, if
@@ -111,10 +111,10 @@ impl<D, F> Core<D, F> {
     pub(super) fn end_open(&mut self, key: Key, why: Closed) {
         let Some(slot) = self.open(key) else { return };
         slot.phase = Phase::Ending;
-        slot.end = Some(why);
+        slot.rest.end = Some(why);
         if let Some(upgrade) = slot.upgrade.take() {
             // Never without the layer what was meant for it.
-            let mut inside = std::mem::replace(&mut slot.out, upgrade.before);
+            let mut inside = std::mem::replace(&mut slot.rest.out, upgrade.before);
             inside.clear(&mut self.spares);
             self.waste.push(upgrade.layer);
         }
@@ -129,12 +129,12 @@ impl<D, F> Core<D, F> {
         let now = self.now;
         let slot = self.any(key).filter(|slot| slot.phase == Phase::Ending)?;
         slot.phase = Phase::Lingering;
-        slot.linger_until = now.saturating_add(nanos(slot.settings.timeouts.linger));
+        slot.rest.linger_until = now.saturating_add(nanos(slot.settings.timeouts.linger));
         slot.ready = slot.ready.without(Ready::ENDED);
         slot.finishing = true;
         let blocked = slot.blocked;
-        let (end, timers) = (slot.end.take(), take(&mut slot.timers));
-        slot.due.clear();
+        let (end, timers) = (slot.rest.end.take(), take(&mut slot.rest.timers));
+        slot.rest.due.clear();
         slot.ready = slot.ready.without(Ready::LATER);
         for handle in timers {
             self.remove_timer(handle);
@@ -164,8 +164,8 @@ impl<D, F> Core<D, F> {
     /// What the transport is and tells, now that it is established.
     pub(crate) fn describe(&mut self, key: Key, kind: &'static str, about: Option<Rc<dyn Any>>) {
         let Some(slot) = self.open(key) else { return self.throw_away(about) };
-        slot.kind = kind;
-        let before = std::mem::replace(&mut slot.about, about);
+        slot.rest.kind = kind;
+        let before = std::mem::replace(&mut slot.rest.about, about);
         self.throw_away(before);
     }
 
@@ -175,8 +175,8 @@ impl<D, F> Core<D, F> {
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
             slot.blocked = false;
-            (slot.last_read, slot.last_write, slot.idle_since) = (now, now, now);
-            if !slot.out.is_empty() || slot.finishing || slot.pressed {
+            (slot.last_read, slot.rest.last_write, slot.rest.idle_since) = (now, now, now);
+            if !slot.rest.out.is_empty() || slot.finishing || slot.pressed {
                 self.make_dirty(key);
             }
             // The limit for connecting must not wake an idle loop.
@@ -203,7 +203,7 @@ impl<D, F> Core<D, F> {
         if slot.phase == Phase::Connecting || slot.upgrade.is_some() {
             return Err((UpgradeError::Busy, layer));
         }
-        slot.upgrade = Some(Box::new(Upgrade { layer, before: take(&mut slot.out) }));
+        slot.upgrade = Some(Box::new(Upgrade { layer, before: take(&mut slot.rest.out) }));
         self.interrupted |= running;
         self.make_ready(key, Ready::UPGRADE);
         Ok(())
@@ -215,8 +215,8 @@ impl<D, F> Core<D, F> {
         let slot = self.open(key)?;
         let upgrade = slot.upgrade.take()?;
         slot.phase = Phase::Connecting;
-        slot.added = now;
-        slot.bytes_out += upgrade.before.len() as u64;
+        slot.rest.added = now;
+        slot.rest.bytes_out += upgrade.before.len() as u64;
         self.count_written(key, upgrade.before.len());
         self.guard(key);
         self.make_ready(key, Ready::default()); // input that was not read may be of the handshake
@@ -225,7 +225,7 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn discard_output(&mut self, key: Key) {
         let Some(slot) = self.any(key) else { return };
-        let mut out = take(&mut slot.out);
+        let mut out = take(&mut slot.rest.out);
         out.clear(&mut self.spares);
     }
 
@@ -233,24 +233,24 @@ impl<D, F> Core<D, F> {
     pub(crate) fn set_parent(&mut self, key: Key, parent: Key) {
         let Some(settings) = self.open(parent).map(|listener| listener.settings.clone()) else { return };
         let Some(slot) = self.any(key) else { return };
-        slot.parent = Some(parent);
+        slot.rest.parent = Some(parent);
         slot.settings = settings;
         if let Some(listener) = self.open(parent) {
-            listener.children += 1;
+            listener.rest.children += 1;
         }
         self.guard(key);
     }
 
     /// Whether one that counts others may get one more.
     pub(crate) fn has_room(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| slot.children < slot.most_children)
+        self.open(key).is_some_and(|slot| slot.rest.children < slot.rest.most_children)
     }
 
     /// All is written; it only waits for the other side to end, and not for long.
     pub(crate) fn wait_for_peer(&mut self, key: Key) {
         let until = self.now.saturating_add(nanos(WAIT_FOR_PEER));
         if let Some(slot) = self.any(key) {
-            slot.linger_until = slot.linger_until.min(until);
+            slot.rest.linger_until = slot.rest.linger_until.min(until);
         }
         self.guard(key);
     }

@@ -31,7 +31,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
             if slot.gone {
                 assert!(running, "{key} is gone and does not run: {slot:?}");
                 assert!(
-                    slot.driver.is_none() && slot.guard.is_none() && slot.timers.is_empty(),
+                    slot.driver.is_none() && slot.rest.guard.is_none() && slot.rest.timers.is_empty(),
                     "{key}: {slot:?}"
                 );
                 continue;
@@ -46,22 +46,23 @@ impl<D: Debug, F: Debug> Core<D, F> {
             self.check_output(key, outside);
             match slot.phase {
                 Phase::Waiting => assert!(slot.permanent.is_some(), "{key}: {slot:?}"),
-                Phase::Connecting | Phase::Open => assert!(slot.end.is_none(), "{key}: {slot:?}"),
-                Phase::Ending => assert!(slot.end.is_some(), "{key}: {slot:?}"),
+                Phase::Connecting | Phase::Open => assert!(slot.rest.end.is_none(), "{key}: {slot:?}"),
+                Phase::Ending => assert!(slot.rest.end.is_some(), "{key}: {slot:?}"),
                 Phase::Lingering => {
                     assert!(
-                        slot.end.is_none() && slot.finishing && slot.timers.is_empty(),
+                        slot.rest.end.is_none() && slot.finishing && slot.rest.timers.is_empty(),
                         "{key}: {slot:?}"
                     );
                 }
             }
+            assert_eq!(slot.is_piped, slot.rest.pipe_to.is_some(), "{key}: {slot:?}");
             if slot.upgrade.is_some() {
                 assert!(slot.phase == Phase::Open, "{key}: {slot:?}");
                 assert!(slot.ready.has(Ready::UPGRADE) || running, "{key}: its layer is forgotten: {slot:?}");
             }
             if let Some(permanent) = &slot.permanent {
                 let waits = slot.phase == Phase::Waiting;
-                let told = slot.end.is_none();
+                let told = slot.rest.end.is_none();
                 assert!(
                     matches!(slot.phase, Phase::Waiting | Phase::Connecting | Phase::Open),
                     "{key}: {slot:?}"
@@ -76,7 +77,7 @@ impl<D: Debug, F: Debug> Core<D, F> {
                 let open = slot.phase == Phase::Open || !told;
                 assert!(open || permanent.greeting.is_empty(), "{key}: {slot:?}");
                 assert!(
-                    !slot.is_away() || !told || !slot.out.is_half(),
+                    !slot.is_away() || !told || !slot.rest.out.is_half(),
                     "{key}: half an item waits: {slot:?}"
                 );
                 if permanent.arrived.is_some() {
@@ -84,13 +85,13 @@ impl<D: Debug, F: Debug> Core<D, F> {
                     assert!(slot.is_away() && known, "{key}: what has arrived is forgotten: {slot:?}");
                 }
             }
-            if slot.children > 0 {
+            if slot.rest.children > 0 {
                 let children =
-                    self.slots.iter().filter(|(_, child)| !child.gone && child.parent == Some(key));
-                assert_eq!(slot.children, children.count(), "{key}: its children");
+                    self.slots.iter().filter(|(_, child)| !child.gone && child.rest.parent == Some(key));
+                assert_eq!(slot.rest.children, children.count(), "{key}: its children");
             }
-            if let Some(parent) = slot.parent.and_then(|parent| self.slot(parent)) {
-                assert!(parent.children > 0, "{key} does not count: {parent:?}");
+            if let Some(parent) = slot.rest.parent.and_then(|parent| self.slot(parent)) {
+                assert!(parent.rest.children > 0, "{key} does not count: {parent:?}");
             }
         }
         self.check_timers();
@@ -109,23 +110,23 @@ impl<D: Debug, F: Debug> Core<D, F> {
 
     fn check_output(&self, key: Key, outside: &Outside) {
         let slot = &self.slots[key.slot as usize];
-        slot.out.check_invariants();
+        slot.rest.out.check_invariants();
         if slot.write_error.is_some() && slot.permanent.is_none() {
-            assert!(slot.out.is_empty(), "{key}: can't be written to: {slot:?}");
+            assert!(slot.rest.out.is_empty(), "{key}: can't be written to: {slot:?}");
         }
         let taken = outside.writing.contains(&key) || outside.dirty.contains(&key);
-        let held = slot.output_rate.until.is_some();
+        let held = slot.rest.output_rate.until.is_some();
         if taken || held || slot.blocked || slot.write_error.is_some() || slot.upgrade.is_some() {
             return;
         }
         let held = slot.is_held();
-        let unfinished = slot.finishing && !slot.finished && slot.flush_at.is_none();
-        let waits = !held && (slot.out.untaken() > 0 || unfinished);
+        let unfinished = slot.finishing && !slot.finished && slot.rest.flush_at.is_none();
+        let waits = !held && (slot.rest.out.untaken() > 0 || unfinished);
         let waits = waits || slot.greets();
         let may = slot.phase == Phase::Open || (slot.phase == Phase::Lingering && self.running != Some(key));
         assert!(!(waits && may) || slot.dirty, "{key}: its output is forgotten: {slot:?}");
         // `drained` is owed: something must still be written, after which it is said.
-        let owed = slot.pressed && slot.phase == Phase::Open && slot.out.is_empty() && !held;
+        let owed = slot.pressed && slot.phase == Phase::Open && slot.rest.out.is_empty() && !held;
         assert!(!owed || slot.dirty, "{key} never hears that it is drained: {slot:?}");
     }
 
@@ -133,27 +134,28 @@ impl<D: Debug, F: Debug> Core<D, F> {
         let slot = &self.slots[key.slot as usize];
         let first = slot.limits_in_time().map(|(_, at)| at).min();
         if let Some(first) = first {
-            let (_, at) = slot.guard.unwrap_or_else(|| panic!("{key}: nothing guards {first}: {slot:?}"));
+            let (_, at) =
+                slot.rest.guard.unwrap_or_else(|| panic!("{key}: nothing guards {first}: {slot:?}"));
             assert!(at <= first, "{key}: guarded at {at}, over at {first}: {slot:?}");
         }
-        if let Some((handle, at)) = slot.guard {
+        if let Some((handle, at)) = slot.rest.guard {
             let found = self.timers.get(handle);
             assert!(
                 matches!(found, Some((deadline, Due::Guard(of))) if deadline == at && *of == key),
                 "{key}: {found:?}"
             );
         }
-        for (n, &handle) in slot.timers.iter().enumerate() {
+        for (n, &handle) in slot.rest.timers.iter().enumerate() {
             let found = self.timers.get(handle).or_else(|| self.dates.get(handle));
             let Some((_, Due::Own(own))) = found else { panic!("{key}: {found:?}") };
             assert!(own.key == key && own.place as usize == n, "{key} at {n}: {own:?}");
         }
-        for (n, handle) in slot.due.iter().enumerate() {
+        for (n, handle) in slot.rest.due.iter().enumerate() {
             let found = self.timers.get(*handle).or_else(|| self.dates.get(*handle));
             let over = matches!(found, Some((NEVER, Due::Own(own))) if own.key == key && own.over);
-            assert!(over && !slot.due[..n].contains(handle), "{key}: {found:?} {slot:?}");
+            assert!(over && !slot.rest.due[..n].contains(handle), "{key}: {found:?} {slot:?}");
         }
-        assert_eq!(slot.ready.has(Ready::TIMERS), !slot.due.is_empty(), "{key}: {slot:?}");
+        assert_eq!(slot.ready.has(Ready::TIMERS), !slot.rest.due.is_empty(), "{key}: {slot:?}");
     }
 
     fn check_timers(&self) {
@@ -164,13 +166,13 @@ impl<D: Debug, F: Debug> Core<D, F> {
             match due {
                 Due::Call(_) => calls += 1,
                 Due::Guard(key) => {
-                    let guard = self.slot(*key).and_then(|slot| slot.guard);
+                    let guard = self.slot(*key).and_then(|slot| slot.rest.guard);
                     assert_eq!(guard.map(|guard| guard.0), Some(handle), "a guard without {key}");
                 }
                 Due::Own(own) => {
                     let slot = self.slot(own.key);
                     let stands =
-                        slot.is_some_and(|slot| slot.timers.get(own.place as usize) == Some(&handle));
+                        slot.is_some_and(|slot| slot.rest.timers.get(own.place as usize) == Some(&handle));
                     assert!(stands, "a timer without its connection: {own:?}");
                 }
             }

@@ -21,7 +21,7 @@ impl<D, F> Core<D, F> {
     ) -> Key {
         let key = self.insert(kind, Phase::Waiting, now);
         if let Some(slot) = self.any(key) {
-            slot.out = OutQueue::of_items();
+            slot.rest.out = OutQueue::of_items();
             slot.permanent = Some(Box::new(Permanent::new(reconnect, random, now)));
         }
         key
@@ -34,7 +34,7 @@ impl<D, F> Core<D, F> {
         let Some(permanent) = &mut slot.permanent else { return Err(why) };
         permanent.was_open = slot.phase == Phase::Open;
         slot.phase = Phase::Waiting;
-        slot.end = Some(why);
+        slot.rest.end = Some(why);
         permanent.owes_drained |= slot.ready.has(Ready::DRAINED);
         slot.ready = slot.ready.only(Ready::AWAY);
         self.interrupted |= running;
@@ -52,13 +52,13 @@ impl<D, F> Core<D, F> {
         if slot.phase != Phase::Waiting || !slot.enabled {
             return None;
         }
-        let (why, permanent) = (slot.end.take()?, slot.permanent.as_mut()?);
+        let (why, permanent) = (slot.rest.end.take()?, slot.permanent.as_mut()?);
         slot.ready = slot.ready.only(Ready::AWAY);
         (slot.blocked, slot.stuck, slot.hung_up, slot.finished) = (false, false, false, false);
-        slot.unread = 0;
+        slot.rest.unread = 0;
         // What the transport has held back is gone with it.
-        slot.flush_at = None;
-        slot.out.set_held(0);
+        slot.rest.flush_at = None;
+        slot.rest.out.set_held(0);
         slot.pressed |= take(&mut permanent.owes_drained);
         if slot.overdue {
             slot.ready.add(Ready::DEADLINE); // it was lost before it could be told
@@ -66,12 +66,12 @@ impl<D, F> Core<D, F> {
         waste.extend(slot.write_error.take().map(|error| Box::new(error) as Box<dyn Any>));
         waste.extend(permanent.arrived.take());
         permanent.greeting.clear(spares);
-        if slot.out.is_half() && !permanent.resend_half {
-            slot.out.drop_first();
+        if slot.rest.out.is_half() && !permanent.resend_half {
+            slot.rest.out.drop_first();
             permanent.dropped += 1;
         }
-        slot.out.rewind();
-        permanent.dropped += slot.out.drop_unkept(spares) as u64;
+        slot.rest.out.rewind();
+        permanent.dropped += slot.rest.out.drop_unkept(spares) as u64;
         permanent.retry_at = permanent.backoff.ended(now).filter(|_| !permanent.last);
         let lost = Lost { why, established: permanent.was_open, last: permanent.retry_at.is_none() };
         // The limit for connecting must not wake a loop that waits.
@@ -91,17 +91,17 @@ impl<D, F> Core<D, F> {
     /// It is time for an attempt: how many have failed since it was established last, and the attempt's name.
     pub(super) fn begin_attempt(&mut self, key: Key) -> Option<(u64, u64)> {
         let now = self.now;
-        let slot = self.open(key).filter(|slot| slot.phase == Phase::Waiting && slot.end.is_none())?;
+        let slot = self.open(key).filter(|slot| slot.phase == Phase::Waiting && slot.rest.end.is_none())?;
         let permanent = slot.permanent.as_mut()?;
         permanent.retry_at = None;
         permanent.attempt += 1;
         permanent.tries += 1;
         permanent.backoff.started(now);
-        permanent.drop_aged(&mut slot.out, now);
+        permanent.drop_aged(&mut slot.rest.out, now);
         let begun = (permanent.tries - 1, permanent.attempt);
         slot.phase = Phase::Connecting;
-        slot.added = now;
-        let about = slot.about.take();
+        slot.rest.added = now;
+        let about = slot.rest.about.take();
         self.waste.extend(about.map(|about| Box::new(about) as Box<dyn Any>));
         self.guard(key);
         Some(begun)
@@ -141,7 +141,7 @@ impl<D, F> Core<D, F> {
         let Some(permanent) = &mut slot.permanent else { return };
         permanent.backoff.connected(now);
         permanent.tries = 0;
-        permanent.drop_aged(&mut slot.out, now);
+        permanent.drop_aged(&mut slot.rest.out, now);
     }
 
     /// What connects it is given up, or made at once if it waits. `false`: there is no such permanent connection.
@@ -163,7 +163,7 @@ impl<D, F> Core<D, F> {
     /// No more attempts are made. `true` beside it: it waits for one.
     pub(crate) fn make_last(&mut self, key: Key) -> Option<bool> {
         let slot = self.open(key)?;
-        let waits = slot.phase == Phase::Waiting && slot.end.is_none();
+        let waits = slot.phase == Phase::Waiting && slot.rest.end.is_none();
         slot.permanent.as_mut()?.last = true;
         Some(waits)
     }
@@ -187,15 +187,15 @@ impl<D, F> Core<D, F> {
             permanent.greeting.clear(spares);
         }
         if lost || permanent.holding {
-            slot.out.clear(spares);
+            slot.rest.out.clear(spares);
         }
         if !permanent.greeting.is_empty() {
             let mut all = take(&mut permanent.greeting);
-            all.append(slot.out.take(), spares);
-            slot.out = all;
+            all.append(slot.rest.out.take(), spares);
+            slot.rest.out = all;
         }
         waste.extend(permanent.arrived);
-        waste.extend(slot.end.take().map(|end| Box::new(end) as Box<dyn Any>));
+        waste.extend(slot.rest.end.take().map(|end| Box::new(end) as Box<dyn Any>));
     }
 
     /// Whether an item may be queued on a permanent connection, as far as it is away.
@@ -212,11 +212,11 @@ impl<D, F> Core<D, F> {
         if keep.unwrap_or(permanent.keep) == Keep::No {
             return Err(SendError::Away);
         }
-        if permanent.make_room(&mut slot.out, len, now) {
+        if permanent.make_room(&mut slot.rest.out, len, now) {
             return Ok(());
         }
         slot.pressed = true;
-        Err(SendError::Full { queued: slot.out.len() })
+        Err(SendError::Full { queued: slot.rest.out.len() })
     }
 
     /// Queues what leaves before everything else on the transport that there is.
@@ -246,7 +246,7 @@ impl<D, F> Core<D, F> {
     pub(crate) fn items(&self, key: Key) -> Option<Range<u64>> {
         let slot = self.slot(key)?;
         let next = slot.permanent.as_ref()?.items;
-        Some(slot.out.first_item().map_or(next, |first| first.number)..next)
+        Some(slot.rest.out.first_item().map_or(next, |first| first.number)..next)
     }
 
     /// Sets whether only the greeting leaves. `false`: there is no such permanent connection.

@@ -13,8 +13,8 @@ impl<D, F> Core<D, F> {
     pub(crate) fn set_rates(&mut self, key: Key, rates: Rates) -> bool {
         let now = self.now;
         let Some(slot) = self.open(key) else { return false };
-        let writes = slot.output_rate.reset(rates.output, now);
-        let accepts = slot.accept_rate.reset(rates.accept, now);
+        let writes = slot.rest.output_rate.reset(rates.output, now);
+        let accepts = slot.rest.accept_rate.reset(rates.accept, now);
         Rc::make_mut(&mut slot.settings).rates = rates;
         if writes {
             self.make_dirty(key);
@@ -29,15 +29,15 @@ impl<D, F> Core<D, F> {
     pub(super) fn may_write(&mut self, key: Key) -> usize {
         let now = self.now;
         let Some(slot) = self.any(key) else { return 0 };
-        if slot.output_rate.until.is_some() {
+        if slot.rest.output_rate.until.is_some() {
             return 0;
         }
-        let Some(rate) = slot.settings.rates.output.filter(|_| !slot.out.is_empty()) else {
+        let Some(rate) = slot.settings.rates.output.filter(|_| !slot.rest.out.is_empty()) else {
             return usize::MAX;
         };
-        let piece = (rate.amount / PIECES).max(1).min(slot.out.len() as u64);
-        if slot.output_rate.may(rate, now, piece) {
-            return usize::try_from(slot.output_rate.available(rate, now)).unwrap_or(usize::MAX);
+        let piece = (rate.amount / PIECES).max(1).min(slot.rest.out.len() as u64);
+        if slot.rest.output_rate.may(rate, now, piece) {
+            return usize::try_from(slot.rest.output_rate.available(rate, now)).unwrap_or(usize::MAX);
         }
         self.guard(key);
         0
@@ -48,7 +48,7 @@ impl<D, F> Core<D, F> {
         if let Some(slot) = self.any(key)
             && let Some(rate) = slot.settings.rates.output
         {
-            slot.output_rate.take(rate, now, bytes as u64);
+            slot.rest.output_rate.take(rate, now, bytes as u64);
         }
     }
 
@@ -60,7 +60,7 @@ impl<D, F> Core<D, F> {
         }
         let Some(slot) = self.open(key) else { return false };
         let Some(rate) = slot.settings.rates.accept else { return true };
-        let may = slot.accept_rate.until.is_none() && slot.accept_rate.may(rate, now, 1);
+        let may = slot.rest.accept_rate.until.is_none() && slot.rest.accept_rate.may(rate, now, 1);
         if !may {
             self.guard(key);
         }
@@ -73,7 +73,7 @@ impl<D, F> Core<D, F> {
         if let Some(slot) = self.open(key)
             && let Some(rate) = slot.settings.rates.accept
         {
-            slot.accept_rate.take(rate, now, 1);
+            slot.rest.accept_rate.take(rate, now, 1);
         }
     }
 }

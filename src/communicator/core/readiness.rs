@@ -82,11 +82,11 @@ impl<D, F> Core<D, F> {
         let mut begun = Begun {
             driver,
             ready: told,
-            due: if ready.has(Ready::TIMERS) { take(&mut slot.due) } else { Vec::new() },
+            due: if ready.has(Ready::TIMERS) { take(&mut slot.rest.due) } else { Vec::new() },
             phase: slot.phase,
             upgrade: slot.upgrade.is_some(),
             wants_write: slot.wants_write,
-            reads: slot.may_read() && slot.pipe_to.is_none(),
+            reads: slot.may_read() && !slot.is_piped,
             finished: slot.finished,
             settings: slot.settings.clone(),
             attempt: None,
@@ -138,8 +138,8 @@ impl<D, F> Core<D, F> {
         let mut set = due.to_vec();
         set.retain(|&timer| self.is_over(timer));
         let Some(slot) = self.open(key) else { return };
-        slot.due.splice(..0, set);
-        let why = if slot.due.is_empty() { why.without(Ready::TIMERS) } else { why };
+        slot.rest.due.splice(..0, set);
+        let why = if slot.rest.due.is_empty() { why.without(Ready::TIMERS) } else { why };
         let why = if slot.phase == Phase::Waiting { why.only(Ready::AWAY) } else { why };
         self.make_ready(key, why);
     }
@@ -151,7 +151,7 @@ impl<D, F> Core<D, F> {
 
     /// Whether a connection that runs may be called once more.
     pub(crate) fn may_call(&mut self, key: Key) -> bool {
-        self.open(key).is_some_and(|slot| slot.enabled && slot.end.is_none())
+        self.open(key).is_some_and(|slot| slot.enabled && slot.rest.end.is_none())
     }
 
     /// Whether a connection that runs may go on reading.
@@ -163,7 +163,7 @@ impl<D, F> Core<D, F> {
         let (running, now) = (self.running == Some(key), self.now);
         let Some(slot) = self.open(key) else { return false };
         if slot.phase == Phase::Connecting && enabled && !slot.enabled {
-            slot.added = slot.added.max(now); // the time for connecting has waited
+            slot.rest.added = slot.rest.added.max(now); // the time for connecting has waited
         }
         slot.enabled = enabled;
         self.interrupted |= running;
@@ -195,7 +195,7 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn set_unread(&mut self, key: Key, bytes: usize) {
         if let Some(slot) = self.any(key) {
-            slot.unread = bytes;
+            slot.rest.unread = bytes;
         }
     }
 }

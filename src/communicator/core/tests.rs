@@ -133,7 +133,7 @@ fn what_a_transport_holds_back_counts_until_it_is_gone_and_is_tried_again() {
         let wrote = Wrote { result, greeting: false, finished: false, wants_write: held > 0 };
         assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
     };
-    let queued = |core: &Small| core.slot(key).map(|slot| slot.out.len());
+    let queued = |core: &Small| core.slot(key).map(|slot| slot.rest.out.len());
     core.expire(100);
     core.queue(key, b"held back", None).unwrap();
     assert_eq!(dirty(&mut core), [key]);

@@ -15,23 +15,23 @@ impl<D, F> Core<D, F> {
     pub(crate) fn guard(&mut self, key: Key) {
         let Some(slot) = self.any(key) else { return };
         let Some(first) = slot.limits_in_time().map(|(_, at)| at).min() else { return };
-        match slot.guard {
+        match slot.rest.guard {
             Some((_, at)) if at <= first => {}
             Some((handle, _)) => {
-                slot.guard = Some((handle, first));
+                slot.rest.guard = Some((handle, first));
                 self.timers.set(handle, first);
             }
             None => {
                 let handle = self.timers.insert(first, Due::Guard(key));
                 if let Some(slot) = self.any(key) {
-                    slot.guard = Some((handle, first));
+                    slot.rest.guard = Some((handle, first));
                 }
             }
         }
     }
 
     pub(super) fn unguard(&mut self, key: Key) {
-        if let Some((handle, _)) = self.any(key).and_then(|slot| slot.guard.take()) {
+        if let Some((handle, _)) = self.any(key).and_then(|slot| slot.rest.guard.take()) {
             self.timers.remove(handle);
         }
     }
@@ -40,7 +40,7 @@ impl<D, F> Core<D, F> {
     pub(super) fn look(&mut self, key: Key) {
         let now = self.now;
         let Some(slot) = self.any(key) else { return };
-        let fired = slot.guard.take().map_or(now, |(_, at)| at);
+        let fired = slot.rest.guard.take().map_or(now, |(_, at)| at);
         // The guard is usually early. What is over by now but was not at its time gets its own place among the others.
         let over: Vec<Limit> =
             slot.limits_in_time().filter(|&(_, at)| at <= fired).map(|(what, _)| what).collect();
@@ -62,25 +62,25 @@ impl<D, F> Core<D, F> {
                 Limit::Retry => self.make_ready(key, Ready::RETRY),
                 Limit::Output => {
                     if let Some(slot) = self.any(key) {
-                        slot.output_rate.until = None;
+                        slot.rest.output_rate.until = None;
                     }
                     self.make_dirty(key);
                 }
                 Limit::Accept => {
                     if let Some(slot) = self.any(key) {
-                        slot.accept_rate.until = None;
+                        slot.rest.accept_rate.until = None;
                     }
                     self.make_ready(key, Ready::INPUT);
                 }
                 Limit::Linger => {
                     if let Some(slot) = self.any(key) {
-                        slot.linger_until = NEVER; // it is over: this must not fire again
+                        slot.rest.linger_until = NEVER; // it is over: this must not fire again
                     }
                     self.make_ready(key, Ready::ABANDONED);
                 }
                 Limit::Flush => {
                     if let Some(slot) = self.any(key) {
-                        slot.flush_at = None;
+                        slot.rest.flush_at = None;
                     }
                     self.make_dirty(key);
                 }
@@ -91,7 +91,7 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn set_deadline(&mut self, key: Key, at: Option<u64>) -> bool {
         let Some(slot) = self.open(key) else { return false };
-        (slot.deadline, slot.overdue) = (at, false);
+        (slot.rest.deadline, slot.overdue) = (at, false);
         slot.ready = slot.ready.without(Ready::DEADLINE);
         self.guard(key);
         true
@@ -137,10 +137,10 @@ impl<D, F> Core<D, F> {
     fn disown(&mut self, own: Own) {
         let Some(slot) = self.any(own.key) else { return };
         let place = own.place as usize;
-        if place < slot.timers.len() {
-            slot.timers.swap_remove(place);
+        if place < slot.rest.timers.len() {
+            slot.rest.timers.swap_remove(place);
         }
-        let moved = slot.timers.get(place).copied();
+        let moved = slot.rest.timers.get(place).copied();
         if let Some(moved) = moved.and_then(|moved| self.own(moved)) {
             moved.place = own.place;
         }
@@ -149,8 +149,8 @@ impl<D, F> Core<D, F> {
     /// A connection's own timer that was over is cancelled or set anew before it was handed over.
     fn not_over(&mut self, key: Key, timer: Handle) {
         if let Some(slot) = self.any(key) {
-            slot.due.retain(|other| *other != timer);
-            if slot.due.is_empty() {
+            slot.rest.due.retain(|other| *other != timer);
+            if slot.rest.due.is_empty() {
                 slot.ready = slot.ready.without(Ready::TIMERS);
             }
         }
@@ -168,11 +168,11 @@ impl<D, F> Core<D, F> {
     pub(crate) fn forget_timers(&mut self, key: Key, due: &[Handle]) {
         if self.open(key).is_some_and(|slot| slot.permanent.is_some()) {
             let mut untold = due.to_vec();
-            untold.retain(|timer| !self.any(key).is_some_and(|slot| slot.due.contains(timer)));
+            untold.retain(|timer| !self.any(key).is_some_and(|slot| slot.rest.due.contains(timer)));
             return self.put_back(key, Ready::TIMERS, &untold);
         }
         for &timer in due {
-            if !self.any(key).is_some_and(|slot| slot.due.contains(&timer)) {
+            if !self.any(key).is_some_and(|slot| slot.rest.due.contains(&timer)) {
                 let _ = self.take_timer(key, timer);
             }
         }
@@ -235,7 +235,7 @@ impl<D, F> Core<D, F> {
     /// A connection's own timer is over.
     fn make_due(&mut self, key: Key, timer: Handle) {
         if let Some(slot) = self.open(key) {
-            slot.due.push(timer);
+            slot.rest.due.push(timer);
             self.make_ready(key, Ready::TIMERS);
         }
     }
@@ -288,11 +288,11 @@ impl<D, F> Core<D, F> {
     }
 
     fn add_own(&mut self, key: Key, at: u64, tag: u64, wall: bool) -> Option<TimerId> {
-        let place = u32::try_from(self.open(key)?.timers.len()).ok()?;
+        let place = u32::try_from(self.open(key)?.rest.timers.len()).ok()?;
         let timers = if wall { &mut self.dates } else { &mut self.timers };
         let handle = timers.insert(at.min(NEVER - 1), Due::Own(Own { key, tag, place, over: false }));
         if let Some(slot) = self.open(key) {
-            slot.timers.push(handle);
+            slot.rest.timers.push(handle);
         }
         Some(TimerId { index: handle.index, generation: handle.generation, wall })
     }

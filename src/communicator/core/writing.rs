@@ -35,12 +35,12 @@ impl<D, F> Core<D, F> {
             self.room_while_away(key, len, keep)?;
         }
         let slot = Self::writable(&mut self.slots, key)?;
-        let first = slot.out.is_empty();
-        push(&mut slot.out, &mut self.spares);
+        let first = slot.rest.out.is_empty();
+        push(&mut slot.rest.out, &mut self.spares);
         if let Some(permanent) = &mut slot.permanent {
             let (kept, number) = (keep.unwrap_or(permanent.keep) == Keep::Yes, permanent.items);
             permanent.items += 1;
-            slot.out.mark(Mark { len, queued: now, kept, number });
+            slot.rest.out.mark(Mark { len, queued: now, kept, number });
         }
         Ok(self.queued(key, first))
     }
@@ -54,7 +54,7 @@ impl<D, F> Core<D, F> {
         if slot.finishing || (slot.write_error.is_some() && slot.permanent.is_none()) {
             return Err(SendError::Gone);
         }
-        let queued = slot.out.len();
+        let queued = slot.rest.out.len();
         if queued >= slot.settings.limits.output.max(1) {
             slot.pressed = true;
             return Err(SendError::Full { queued });
@@ -66,19 +66,19 @@ impl<D, F> Core<D, F> {
     pub(super) fn queued(&mut self, key: Key, first: bool) -> Queued {
         let running = self.running == Some(key);
         let slot = &mut self.slots[key.slot as usize];
-        let len = slot.out.len();
+        let len = slot.rest.out.len();
         slot.pressed |= len >= slot.settings.limits.high_water;
         if first && slot.stuck {
             // A layer below holds bytes back. From now on something waits that the loop knows of.
-            slot.stalled_since = self.now;
+            slot.rest.stalled_since = self.now;
             self.guard(key);
         }
         let slot = &mut self.slots[key.slot as usize];
-        let paused = slot.output_rate.until.is_some();
+        let paused = slot.rest.output_rate.until.is_some();
         if slot.is_away() || slot.is_held() || slot.blocked || paused {
             return Queued::Later;
         }
-        let at_once = slot.out.untaken() >= WRITE_AT_ONCE;
+        let at_once = slot.rest.out.untaken() >= WRITE_AT_ONCE;
         self.make_dirty(key);
         if !at_once {
             return Queued::Later;
@@ -90,7 +90,7 @@ impl<D, F> Core<D, F> {
 
     /// Whether the running connection has much to write, which has to wait for the end of the turn.
     pub(crate) fn is_held_up(&mut self, key: Key) -> bool {
-        let is_long = |slot: &mut Slot<D>| slot.out.len() >= WRITE_AT_ONCE && !slot.blocked;
+        let is_long = |slot: &mut Slot<D>| slot.rest.out.len() >= WRITE_AT_ONCE && !slot.blocked;
         self.holds_writes && self.open(key).is_some_and(is_long)
     }
 
@@ -139,7 +139,7 @@ impl<D, F> Core<D, F> {
         let driver = slot.driver.take()?;
         let out = match &mut slot.permanent {
             Some(permanent) if greets => permanent.greeting.take(),
-            _ => slot.out.take(),
+            _ => slot.rest.out.take(),
         };
         Some(Writing {
             driver,
@@ -147,7 +147,7 @@ impl<D, F> Core<D, F> {
             greeting: greets,
             phase: slot.phase,
             wants_write: slot.wants_write,
-            finish: slot.finishing && !slot.finished && (!greets || slot.out.is_empty()),
+            finish: slot.finishing && !slot.finished && (!greets || slot.rest.out.is_empty()),
             most,
         })
     }
@@ -160,12 +160,12 @@ impl<D, F> Core<D, F> {
         let slot = self.open(key)?;
         let behind = slot.is_away() || slot.is_held() || slot.greets();
         let waits = behind || slot.blocked || slot.upgrade.is_some() || slot.write_error.is_some();
-        if waits || slot.out.untaken() < WRITE_AT_ONCE {
+        if waits || slot.rest.out.untaken() < WRITE_AT_ONCE {
             return None;
         }
         let most = self.may_write(key);
         let slot = self.any(key).filter(|_| most > 0)?;
-        Some((slot.out.take(), most))
+        Some((slot.rest.out.take(), most))
     }
 
     pub(crate) fn end_own_write(&mut self, key: Key, out: OutQueue, result: io::Result<Written>) {
@@ -200,7 +200,7 @@ impl<D, F> Core<D, F> {
         let queue = match (&mut slot.upgrade, &mut slot.permanent) {
             (Some(upgrade), _) => &mut upgrade.before,
             (None, Some(permanent)) if greeting => &mut permanent.greeting,
-            _ => &mut slot.out,
+            _ => &mut slot.rest.out,
         };
         let added = queue.take();
         if !added.is_empty() {
@@ -216,12 +216,12 @@ impl<D, F> Core<D, F> {
                 return;
             }
             Err(error) => {
-                slot.out.clear(spares);
+                slot.rest.out.clear(spares);
                 if let Some(upgrade) = &mut slot.upgrade {
                     upgrade.before.clear(spares);
                 }
                 slot.write_error = Some(error);
-                slot.flush_at = None;
+                slot.rest.flush_at = None;
                 // Who stopped reading until there is room again would else wait for ever.
                 let drained = take(&mut slot.pressed) && slot.phase == Phase::Open;
                 // What can still be read comes first; then it ends. Nothing that is piped to it is of use any more.
@@ -232,19 +232,20 @@ impl<D, F> Core<D, F> {
                 return;
             }
         };
-        slot.bytes_out += written.bytes as u64;
+        slot.rest.bytes_out += written.bytes as u64;
         if written.bytes > 0 {
-            (slot.last_write, slot.told) = (now, now);
+            (slot.rest.last_write, slot.rest.told) = (now, now);
         }
         if written.bytes > 0 || !slot.stuck {
-            slot.stalled_since = now;
+            slot.rest.stalled_since = now;
         }
         (slot.blocked, slot.stuck) = (written.blocked, written.blocked || written.retry.is_some());
-        slot.flush_at = written.retry.map(|after| now.saturating_add(nanos(after)));
-        let more = !slot.blocked && (slot.greets() || (!slot.is_held() && slot.out.untaken() > 0));
+        slot.rest.flush_at = written.retry.map(|after| now.saturating_add(nanos(after)));
+        let more = !slot.blocked && (slot.greets() || (!slot.is_held() && slot.rest.out.untaken() > 0));
         let more = more || (slot.finishing && greeting && !slot.blocked);
-        let drained =
-            slot.pressed && slot.phase == Phase::Open && slot.out.len() <= slot.settings.limits.low_water;
+        let drained = slot.pressed
+            && slot.phase == Phase::Open
+            && slot.rest.out.len() <= slot.settings.limits.low_water;
         if drained {
             slot.pressed = false;
         }

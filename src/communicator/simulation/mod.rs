@@ -127,8 +127,8 @@ impl World {
                 self.outside.writing.contains(&peer.key) || (self.own_write && self.running == Some(id));
             if !writes {
                 let before = slot.upgrade.as_ref().map_or(0, |upgrade| upgrade.before.len());
-                assert_eq!(before + slot.out.len(), peer.queued_len, "{}: what is queued", peer.key);
-                let inside = slot.upgrade.as_ref().map(|_| slot.out.len());
+                assert_eq!(before + slot.rest.out.len(), peer.queued_len, "{}: what is queued", peer.key);
+                let inside = slot.upgrade.as_ref().map(|_| slot.rest.out.len());
                 assert_eq!(inside, peer.inside, "{}: what is for the layer", peer.key);
             }
         }
@@ -169,20 +169,20 @@ impl World {
             if !peer.named {
                 let read = peer.input == 0 || peer.ended || !peer.established;
                 // What waits for its rate throws input away when it writes.
-                assert!(peer.closed && (read || slot.output_rate.until.is_some()), "{}", state());
+                assert!(peer.closed && (read || slot.rest.output_rate.until.is_some()), "{}", state());
             } else if peer.listener {
                 assert!(
                     !peer.reading
                         || peer.input == 0
-                        || slot.children >= slot.most_children
-                        || slot.accept_rate.until.is_some(),
+                        || slot.rest.children >= slot.rest.most_children
+                        || slot.rest.accept_rate.until.is_some(),
                     "{}",
                     state()
                 );
             } else if let Some(Permanent { made: false, attempt, .. }) = &peer.permanent {
                 let waits = slot.permanent.as_ref().and_then(|permanent| permanent.retry_at);
                 let right = match slot.phase {
-                    Phase::Waiting => slot.end.is_none() && waits.is_some_and(|at| at > self.now),
+                    Phase::Waiting => slot.rest.end.is_none() && waits.is_some_and(|at| at > self.now),
                     Phase::Connecting => attempt.is_some(),
                     _ => false,
                 };
@@ -195,8 +195,8 @@ impl World {
                 // What could not be written is read out first; then it is lost.
                 let held = (slot.is_held() && !slot.greets())
                     || slot.write_error.is_some()
-                    || slot.output_rate.until.is_some();
-                assert!(slot.out.is_empty() || peer.room == 0 || held, "{}", state());
+                    || slot.rest.output_rate.until.is_some();
+                assert!(slot.rest.out.is_empty() || peer.room == 0 || held, "{}", state());
                 assert!(!peer.reading || slot.write_error.is_none(), "{}", state());
                 assert!(!peer.drained || slot.pressed, "{}", state());
             }

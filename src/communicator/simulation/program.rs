@@ -287,7 +287,7 @@ impl World {
         if away && outside {
             return; // what is out for writing does not count, which the model does not know
         }
-        let slot = slot.map(|slot| (slot.out.len(), slot.settings.limits.output.max(1)));
+        let slot = slot.map(|slot| (slot.rest.out.len(), slot.settings.limits.output.max(1)));
         let expected = match slot {
             Some(_) if !peer.named || peer.finishing || peer.failed => Err(SendError::Gone),
             Some((queued, limit)) if queued >= limit => Err(SendError::Full { queued }),
@@ -369,7 +369,7 @@ impl World {
         let key = self.peers[id].key;
         self.say(|| format!("make last {key}"));
         let waits =
-            self.core.slot(key).is_some_and(|slot| slot.phase == Phase::Waiting && slot.end.is_none());
+            self.core.slot(key).is_some_and(|slot| slot.phase == Phase::Waiting && slot.rest.end.is_none());
         let expected = self.peers[id].permanent.as_ref().map(|_| waits);
         assert_eq!(self.core.make_last(key), expected, "{key}");
         self.check();
@@ -473,7 +473,7 @@ impl World {
             let most = 1 + self.random.below(3);
             let key = self.peers[id].key;
             if let Some(slot) = self.core.open(key) {
-                slot.most_children = most;
+                slot.rest.most_children = most;
                 self.core.make_ready(key, Ready::INPUT);
             }
             self.check();

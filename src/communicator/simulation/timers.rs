@@ -160,7 +160,7 @@ impl World {
     pub(super) fn first_limit(&self, id: usize, due: &[(u64, u64, usize)]) -> u64 {
         let Some(slot) = self.core.slot(self.peers[id].key) else { return u64::MAX };
         // What has to wait makes nobody ready.
-        let lasting = slot.permanent.is_some() && slot.end.is_none();
+        let lasting = slot.permanent.is_some() && slot.rest.end.is_none();
         let asked = (slot.phase == Phase::Open || lasting) && slot.enabled;
         let deadline = Limit::Timeout(Ready::DEADLINE);
         let counts = |limit| match limit {
