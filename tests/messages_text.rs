@@ -201,6 +201,14 @@ const REFUSED: &[(&[u8], ParseReason, usize)] = &[
     (b"<: {", ParseReason::Character, 3),
     (b"<: <X", ParseReason::Character, 3),
     (b"{", ParseReason::Character, 0),
+    // Alone, or in JSON, none of these could be read again.
+    (b"s/<X", ParseReason::Character, 2),
+    (b"s/{X", ParseReason::Character, 2),
+    (b"a:{b/X", ParseReason::Character, 2),
+    (b"<<a:b X", ParseReason::Character, 1),
+    (b"<{a:b X", ParseReason::Character, 1),
+    (b"<a:<b X", ParseReason::Character, 3),
+    (b"<a:{ X", ParseReason::Character, 3),
     (b"HELLO  a=1", ParseReason::Name, 6),
     (b"X a", ParseReason::Equals, 3),
     (b"X a;b=1", ParseReason::Equals, 3),
@@ -465,6 +473,7 @@ fn almost_text() -> impl Strategy<Value = Vec<u8>> {
         Just(&b"n"[..]),
         Just(&b"A"[..]),
         Just(&b"7"[..]),
+        Just(&b"{"[..]),
         Just(&b"<a:b "[..]),
         Just(&b"s:t/C "[..]),
         Just(&b"C "[..]),
@@ -536,7 +545,8 @@ proptest! {
             }
             (Err(error), Some((head, _))) => {
                 let odd_sender = head[..2].iter().any(|part| part.iter().any(|b| b"/:".contains(b)));
-                let odd_start = text.contains(&b'<') && error.reason == ParseReason::Character;
+                let odd_start =
+                    text.iter().any(|byte| b"<{".contains(byte)) && error.reason == ParseReason::Character;
                 let odd_quote = text.windows(3).any(|three| three == b"\\\\\"");
                 prop_assert!(odd_sender || odd_start || odd_quote, "{}: {}", shown(&text), error);
             }
@@ -554,6 +564,9 @@ proptest! {
                 let again = MessageRef::parse(&written).unwrap();
                 prop_assert_eq!(again.to_message(), message.to_message());
                 prop_assert_eq!(again.to_text().unwrap(), written);
+                if let Ok(json) = message.to_json() {
+                    prop_assert_eq!(Message::from_json(json.as_bytes()), Ok(message.to_message()), "{}", json);
+                }
             }
             Err(WriteError::ServerWithoutService { .. }) => prop_assert!(message.service().is_empty()),
             Err(WriteError::Nul { .. }) => prop_assert!(text.contains(&0)),

@@ -25,6 +25,9 @@ fuzz_target!(|bytes: &[u8]| {
         check_written(&answer);
     }
     check_written(&owned);
+    if let Ok(json) = message.to_json() {
+        assert_eq!(Message::from_json(json.as_bytes()).as_ref(), Ok(&owned), "{json}");
+    }
     let (mut passed_on, mut written) = (Vec::new(), Vec::new());
     assert_eq!(message.write_text(&mut passed_on).is_ok(), owned.view().write_text(&mut written).is_ok());
     if message.parameters().count() == owned.parameters().len() {

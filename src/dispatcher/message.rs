@@ -236,6 +236,12 @@ impl Message {
         self.set_server(request.sent_from_server())?.set_service(request.sent_from_service())
     }
 
+    /// The parameters, sorted by name, which is ASCII.
+    pub(super) fn raw_parameters(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let names = self.names.as_bytes().get(self.head_len()..).unwrap_or_default();
+        self.entries.iter().map(move |entry| (&names[entry.name.start..entry.name.end()], self.value(*entry)))
+    }
+
     /// The parameter at a place in the sorted order.
     pub(super) fn parameter(&self, index: usize) -> Option<(&str, &[u8])> {
         self.entries.get(index).map(|&entry| (self.name(entry), self.value(entry)))

@@ -38,6 +38,7 @@ mod message;
 mod messages;
 mod name;
 mod pattern;
+mod scan;
 mod special;
 mod table;
 mod template;

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 
 use super::error::{ParseError, ParseReason, WriteError};
+use super::scan::{find, head_length, name_length};
 use super::view::{MessageRef, Source};
 
 /// Reads a message; nothing is copied.
@@ -45,18 +46,23 @@ pub(super) fn parse(bytes: &[u8]) -> Result<MessageRef<'_>, ParseError> {
                 (Some(b' ') | None, _) => return error(ParseReason::Sender, colon),
                 _ => return error(ParseReason::Character, colon),
             }
+            for part in [at + 1, colon + 1] {
+                if let Some(b'<' | b'{') = text.get(part) {
+                    return error(ParseReason::Character, part);
+                }
+            }
             sender = [at + 1..colon, colon + 1..blank];
             at = blank + 1;
         }
         Some(_) => {}
     }
-    // What a reader would take for a sender, or for JSON, when the message is written without a sender.
-    if let Some(b'<' | b'{') = text.get(at) {
-        return error(ParseReason::Character, at);
-    }
     let mut server = start..start;
     let mut service = start..start;
     let command = loop {
+        // What a reader would take for a sender, or for JSON, when it comes first.
+        if let Some(b'<' | b'{') = text.get(at) {
+            return error(ParseReason::Character, at);
+        }
         let end = plain(text, at);
         match text.get(end) {
             None | Some(b' ') if end == at => return error(ParseReason::EmptyCommand, at),
@@ -74,11 +80,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<MessageRef<'_>, ParseError> {
         at = end + 1;
     };
     let parameters = text.get(command.end + 1..).unwrap_or_default();
-    let mut raw = RawParameters::new(parameters);
-    while raw.at < parameters.len() {
-        if let Err(ParseError { reason, at }) = raw.read() {
-            return error(reason, command.end + 1 + at);
-        }
+    if let Err(ParseError { reason, at }) = check_parameters(parameters) {
+        return error(reason, command.end + 1 + at);
     }
     let head = match std::str::from_utf8(&text[start..command.end]) {
         Ok(head) => head,
@@ -110,28 +113,14 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Where a server, service or command that begins at `at` ends.
+#[inline]
 fn plain(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    rest.iter().position(|&byte| HEAD_ENDS[usize::from(byte)]).map_or(text.len().max(at), |len| at + len)
+    text.get(at..).map_or(text.len().max(at), |rest| at + head_length(rest))
 }
-
-/// What can't be in a server, service or command.
-const HEAD_ENDS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte <= b' ' as usize {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[0x7f] = true;
-    table[b':' as usize] = true;
-    table[b'/' as usize] = true;
-    table
-};
 
 /// Whether a server, service or command of a peer may be this: the rule of [`parse`], for other forms.
 pub(super) fn is_head(text: &str) -> bool {
-    !text.starts_with(['<', '{']) && text.bytes().all(|byte| !HEAD_ENDS[usize::from(byte)])
+    !text.starts_with(['<', '{']) && head_length(text.as_bytes()) == text.len()
 }
 
 /// Goes through the parameters of a text form.
@@ -156,53 +145,64 @@ impl<'a> RawParameters<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
-
-    /// Reads the next parameter and the `;` behind it. There has to be one.
-    fn read(&mut self) -> Result<RawParameter<'a>, ParseError> {
-        let (text, start) = (self.text, self.at);
-        let error = |reason, at| Err(ParseError::new(reason, at));
-        let rest = text.get(start..).unwrap_or_default();
-        let length = rest.iter().position(|&byte| !is_name(byte)).unwrap_or(rest.len());
-        let name = &rest[..length];
-        let equals = start + length;
-        match (name.first(), text.get(equals)) {
-            (None, Some(b'=' | b';') | None) => return error(ParseReason::EmptyName, equals),
-            (_, Some(b';') | None) => return error(ParseReason::Equals, equals),
-            (Some(b'0'..=b'9'), _) => return error(ParseReason::Name, start),
-            (_, Some(b'=')) => {}
-            (_, Some(_)) => return error(ParseReason::Name, equals),
-        }
-        let rest = &text[equals + 1..];
-        if rest.first() != Some(&b'"') {
-            let length = memchr(b';', rest).unwrap_or(rest.len());
-            self.at = equals + 1 + length + 1;
-            return Ok(RawParameter { name, value: &rest[..length], quoted: false });
-        }
-        let mut end = 1;
-        loop {
-            let inner = rest.get(end..).unwrap_or_default();
-            match memchr2(b'"', b'\\', inner) {
-                None => return error(ParseReason::OpenQuote, equals + 1),
-                Some(length) if inner[length] == b'"' => {
-                    end += length;
-                    break;
-                }
-                Some(length) => end += length + 2,
-            }
-        }
-        if rest.get(end + 1).is_some_and(|&byte| byte != b';') {
-            return error(ParseReason::AfterQuote, equals + 1 + end + 1);
-        }
-        self.at = equals + 1 + end + 2;
-        Ok(RawParameter { name, value: &rest[1..end], quoted: true })
-    }
 }
 
 impl<'a> Iterator for RawParameters<'a> {
     type Item = RawParameter<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<RawParameter<'a>> {
-        if self.at >= self.text.len() { None } else { self.read().ok() }
+        let rest = self.text.get(self.at..)?;
+        let (name, value) = rest.split_at_checked(find(b'=', rest)?)?;
+        let value = value.get(1..)?;
+        let end = value_end(value)?;
+        let quoted = value.first() == Some(&b'"');
+        self.at += name.len() + 1 + end + 1 + usize::from(quoted);
+        Some(RawParameter { name, value: value.get(usize::from(quoted)..end)?, quoted })
+    }
+}
+
+/// Checks that a text is parameters from its start to its end.
+fn check_parameters(text: &[u8]) -> Result<(), ParseError> {
+    let error = |reason, at| Err(ParseError::new(reason, at));
+    let mut start = 0;
+    while let Some(rest) = text.get(start..).filter(|rest| !rest.is_empty()) {
+        let length = name_length(rest);
+        let equals = start + length;
+        match (rest.first(), rest.get(length)) {
+            (_, Some(b'=' | b';') | None) if length == 0 => return error(ParseReason::EmptyName, equals),
+            (_, Some(b';') | None) => return error(ParseReason::Equals, equals),
+            (Some(b'0'..=b'9'), _) => return error(ParseReason::Name, start),
+            (_, Some(b'=')) => {}
+            (_, Some(_)) => return error(ParseReason::Name, equals),
+        }
+        let value = rest.get(length + 1..).unwrap_or_default();
+        let Some(end) = value_end(value) else { return error(ParseReason::OpenQuote, equals + 1) };
+        start = equals + 1 + end + 1;
+        if value.first() == Some(&b'"') {
+            if value.get(end + 1).is_some_and(|&byte| byte != b';') {
+                return error(ParseReason::AfterQuote, start);
+            }
+            start += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Where the value ends that a text begins with: at its `;`, or at the quote that closes it. Nothing if there is none to close it.
+#[inline]
+fn value_end(text: &[u8]) -> Option<usize> {
+    if text.first() != Some(&b'"') {
+        return Some(find(b';', text).unwrap_or(text.len()));
+    }
+    let mut at = 1;
+    loop {
+        let inner = text.get(at..)?;
+        let length = memchr2(b'"', b'\\', inner)?;
+        if inner.get(length) == Some(&b'"') {
+            return Some(at + length);
+        }
+        at += length + 2;
     }
 }
 
@@ -214,15 +214,11 @@ impl<'a> RawParameter<'a> {
 
     /// The value that is meant.
     pub(super) fn value(self) -> Cow<'a, [u8]> {
-        match memchr(b'\\', self.value) {
+        match find(b'\\', self.value) {
             None => Cow::Borrowed(self.value),
             Some(first) => Cow::Owned(unescape(self.value, first, self.quoted)),
         }
     }
-}
-
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// Undoes the escapes, the first of which is at `first`. A backslash before anything else is no escape.
@@ -263,22 +259,22 @@ fn write_head(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), WriteErr
     if !server.is_empty() && service.is_empty() {
         return Err(WriteError::ServerWithoutService { server: server.to_owned() });
     }
-    let mut push = |before: &str, text: &str, after: &str| {
-        out.extend_from_slice(before.as_bytes());
+    let mut push = |text: &str, end: u8| {
         out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(after.as_bytes());
+        out.push(end);
     };
     if !sent_from_server.is_empty() || !sent_from_service.is_empty() {
-        push("<", sent_from_server, ":");
-        push("", sent_from_service, " ");
+        push("", b'<');
+        push(sent_from_server, b':');
+        push(sent_from_service, b' ');
     }
     if !server.is_empty() {
-        push("", server, ":");
+        push(server, b':');
     }
     if !service.is_empty() {
-        push("", service, "/");
+        push(service, b'/');
     }
-    push("", command, "");
+    out.extend_from_slice(command.as_bytes());
     Ok(())
 }
 
@@ -286,10 +282,9 @@ fn write_parameters(message: MessageRef<'_>, out: &mut Vec<u8>) -> Result<(), Wr
     match message.source {
         Source::Message(message) => {
             let mut separator = b' ';
-            let mut left = message.parameters().len();
-            for (name, value) in message.parameters() {
-                left -= 1;
-                write_parameter(separator, name.as_bytes(), value, left == 0, out)?;
+            let mut parameters = message.raw_parameters();
+            while let Some((name, value)) = parameters.next() {
+                write_parameter(separator, name, value, parameters.len() == 0, out)?;
                 separator = b';';
             }
             Ok(())
@@ -365,8 +360,13 @@ struct Found {
 }
 
 impl Found {
-    /// Looks at every byte without a branch, so that the compiler can look at many at once.
     fn in_value(value: &[u8]) -> Self {
+        const SHORT_MAX: usize = 32;
+        if value.len() <= SHORT_MAX {
+            let found = value.iter().fold(0, |found, &byte| found | FOUND[usize::from(byte)]);
+            return Self { semicolon: found & 1 != 0, escape: found & 2 != 0, nul: found & 4 != 0 };
+        }
+        // Without a branch, so that the compiler can look at many bytes at once.
         let (mut semicolon, mut escape, mut nul) = (false, false, false);
         for &byte in value {
             semicolon |= byte == b';';
@@ -376,6 +376,17 @@ impl Found {
         Self { semicolon, escape, nul }
     }
 }
+
+/// What a byte of a value means for writing it: a bit for each field of [`Found`].
+const FOUND: [u8; 256] = {
+    let mut table = [0; 256];
+    table[b';' as usize] = 1;
+    table[b'\\' as usize] = 2;
+    table[b'\n' as usize] = 2;
+    table[b'\r' as usize] = 2;
+    table[0] = 4;
+    table
+};
 
 fn write_escaped(value: &[u8], quoted: bool, out: &mut Vec<u8>) {
     let mut rest = value;
