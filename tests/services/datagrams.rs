@@ -306,6 +306,37 @@ fn requests_are_answered_or_time_out() {
 }
 
 #[test]
+fn who_was_not_asked_can_t_answer_without_the_serial() {
+    let udp = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let messages = DatagramMessages::new();
+    let world = Udp::new(&messages);
+    let (asked, other, of_another_host) = (udp(), udp(), UdpSocket::bind("127.0.0.2:0").unwrap());
+    let ask = |socket: &UdpSocket, command: &str| {
+        let request = Request::new(Message::new(command).unwrap(), Notes::answer).answered_by("GOT");
+        let link = messages.link(&world.communicator, world.id, socket.local_addr().unwrap());
+        world.service.borrow_mut().dispatcher.request(&link, request.timeout(DEADLINE * 10)).unwrap();
+    };
+    let tell = |socket: &UdpSocket, texts: &[&str]| {
+        for text in texts.iter().chain(&["NOTE end="]) {
+            socket.send_to(text.as_bytes(), world.address).unwrap();
+        }
+        until(&world.communicator, || lines(&world.service).last().is_some_and(|line| line == "NOTE end="));
+        let mut lines = std::mem::take(&mut world.service.borrow_mut().state.lines);
+        lines.truncate(lines.len() - 1);
+        lines
+    };
+    ask(&asked, "GET");
+    ask(&other, "GET");
+    assert_eq!(tell(&of_another_host, &["UNKNOWN command=GET", "GOT"]), [""; 0]);
+    // Of the two, the one who was asked; not the older request.
+    assert_eq!(tell(&other, &["UNKNOWN command=GET"]), [format!("none: {}", NoAnswer::Unknown)]);
+    assert_eq!(world.service.borrow().dispatcher.requests(), 1);
+    // From another port of the same computer, as services of the C++ library answer.
+    assert_eq!(tell(&other, &["GOT"]), ["answered GOT"]);
+    assert_eq!(world.service.borrow().dispatcher.requests(), 0);
+}
+
+#[test]
 fn a_unix_socket_takes_64_kib_and_answers_whoever_can_be_answered() {
     let folder = tempfile::tempdir().unwrap();
     let (communicator, service) = (Communicator::new().unwrap(), service());
@@ -323,7 +354,12 @@ fn a_unix_socket_takes_64_kib_and_answers_whoever_can_be_answered() {
     until(&communicator, || lines(&service) == [long.clone()]);
 
     let unnamed = UnixDatagram::unbound().unwrap();
-    unnamed.send_to(b"FOO", &path).unwrap(); // nobody gets the answer
+    // Nobody gets the answer, and that is no failure.
+    unnamed.send_to(b"FOO", &path).unwrap();
+    unnamed.send_to(b"NOTE a=1", &path).unwrap();
+    until(&communicator, || lines(&service).len() > 1);
+    communicator.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(lines(&service), [&*long, "NOTE a=1"]);
     let own = folder.path().join("client").display().to_string();
     unnamed.send_to(format!("BAR reply_to={own}").as_bytes(), &path).unwrap();
     assert_eq!(answer(), "UNKNOWN command=BAR");

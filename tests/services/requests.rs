@@ -122,8 +122,8 @@ fn an_answer_is_known_by_its_serial() {
     give(&mut world, &format!("DONE serial={put}\nGOT serial={get}\n"));
     assert_eq!(results(&world), ["PUT: DONE", "GET: GOT"]);
     assert_eq!(world.service.borrow().dispatcher.requests(), 0);
-    // A serial is used once.
-    assert_eq!(world.ask(&format!("GOT serial={get}\n")), format!("UNKNOWN command=GOT;serial={get}\n"));
+    // A serial is used once; and that an answer comes twice is nothing to answer.
+    give(&mut world, &format!("GOT serial={get}\n"));
     assert_eq!(results(&world), [""; 0]);
 }
 
@@ -141,8 +141,8 @@ fn requests_of_the_other_side_are_no_answers() {
     assert_eq!(results(&world), [""; 0]);
     // Nor is what comes through another connection.
     let mut other = world.connect();
-    other.write_all(format!("GOT serial={serial}\n").as_bytes()).unwrap();
-    assert!(line(&world.communicator, &mut other).starts_with("UNKNOWN "));
+    other.write_all(format!("GOT serial={serial}\nFOO\n").as_bytes()).unwrap();
+    assert_eq!(line(&world.communicator, &mut other), "UNKNOWN command=FOO\n");
     assert_eq!(results(&world), [""; 0]);
     give(&mut world, &format!("GOT serial={serial}\n"));
     assert_eq!(results(&world), ["GET: GOT"]);
@@ -206,10 +206,55 @@ fn a_request_waits_so_long_and_no_longer() {
         world.communicator.turn(None).unwrap();
     }
     assert_eq!(results(&world), ["LATE: TimedOut"]);
-    // What comes later is for the table.
+    // What comes later is for the table; where nobody takes it there, it is not answered: it is an answer.
     assert!(world.ask(&format!("GOT serial={late}\n")).starts_with("GET "));
-    assert!(world.line().starts_with("UNKNOWN command=GOT"));
+    give(&mut world, "");
     assert_eq!(world.service.borrow().dispatcher.requests(), 1);
+    let took = |asks: &mut Asks, message: MessageRef<'_>, _: &mut Call<'_, Asks>| {
+        asks.results.push(format!("late: {}", message.command()));
+        Ok(())
+    };
+    world.service.borrow_mut().dispatcher.on("GOT", took).unwrap();
+    give(&mut world, &format!("GOT serial={late}\n"));
+    assert_eq!(results(&world), ["late: GOT"]);
+}
+
+#[test]
+fn each_connection_has_its_own_requests() {
+    const EACH: usize = 2_000;
+    let (mut world, first) = asking();
+    let mut other = world.connect();
+    while world.service.borrow().state.ids.len() < 2 {
+        world.communicator.turn(None).unwrap();
+    }
+    let second = world.service.borrow().state.ids[1];
+    let quiet = |command| request(command, LONG).answered_by("GOT");
+    for _ in 0..EACH {
+        ask(&world, first, quiet("GET")).unwrap();
+        ask(&world, second, quiet("GET")).unwrap();
+    }
+    world.communicator.turn(None).unwrap();
+    // Refusals and answers without a serial end those of their own connection, the oldest first.
+    let thread = std::thread::spawn(move || {
+        let text = "UNKNOWN command=GET\nGOT\n".repeat(EACH / 2);
+        other.write_all(text.as_bytes()).unwrap();
+        std::io::copy(&mut other, &mut std::io::sink()).unwrap();
+    });
+    while world.service.borrow().dispatcher.requests() > EACH {
+        world.communicator.turn(None).unwrap();
+    }
+    let results = results(&world);
+    assert_eq!(results.len(), EACH);
+    let refused = results.iter().filter(|result| *result == "GET: Unknown").count();
+    assert_eq!(refused, EACH / 2);
+    assert_eq!(world.service.borrow().dispatcher.requests(), EACH);
+    world.communicator.remove(second);
+    thread.join().unwrap();
+    for _ in 0..EACH {
+        assert!(world.line().starts_with("GET serial="));
+    }
+    give(&mut world, "GOT\n");
+    assert_eq!(world.service.borrow().dispatcher.requests(), EACH - 1);
 }
 
 #[test]
@@ -327,7 +372,7 @@ fn respond(theirs: UnixStream, answers: &str) -> std::thread::JoinHandle<()> {
         let mut theirs = theirs;
         let mut request = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(&theirs), &mut request).unwrap();
-        assert!(request.starts_with("GET"), "{request}");
+        assert!(request.contains("GET"), "{request}");
         theirs.write_all(answers.as_bytes()).unwrap();
         // Stays until the other side has gone.
         let _ = std::io::Read::read(&mut theirs, &mut [0]);
@@ -351,6 +396,10 @@ fn without_a_loop_a_request_waits_for_its_answer() {
     check("GET serial=7", &format!("{others}GOT serial=7\n"), "GOT serial=7");
     check("GET serial=7", &format!("{others}UNKNOWN command=GET\n"), "UNKNOWN command=GET");
     check("GET serial=7", &format!("{others}INVALID command=GET\n"), "INVALID command=GET");
+    // What a communicator daemon says of a service that is not there.
+    let gone =
+        |service: &str| format!("SERVICE_UNAVAILABLE destination_service={service};unsent_command=GET\n");
+    check("a/GET serial=7", &format!("{}{}", gone("b"), gone("a")), gone("a").trim_end());
 }
 
 #[test]

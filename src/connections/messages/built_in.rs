@@ -120,6 +120,10 @@ fn ready<S: Hooks>(state: &mut S, message: MessageRef<'_>, call: &mut Call<'_, S
 }
 
 fn unknown<S: Hooks>(_: &mut S, message: MessageRef<'_>, call: &mut Call<'_, S>) -> HandlerResult {
+    if call.dispatcher().is_late_answer(message) {
+        call.complain(|| format!("{} answers a request too late", shown(message.command().as_bytes())));
+        return Ok(());
+    }
     call.complain(|| format!("{} is unknown here", shown(message.command().as_bytes())));
     if let Some(answer) = unknown_answer(message) {
         call.try_reply(answer.view());

@@ -144,7 +144,9 @@ impl<'a, S: 'static> Call<'a, S> {
         };
         let mut message = Message::build("REGISTER").with("service", name).finish()?;
         self.greet(message.add_version().view())?;
-        self.dispatcher.registered.push(id);
+        if !self.dispatcher.registered.contains(&id) {
+            self.dispatcher.registered.push(id);
+        }
         Ok(())
     }
 

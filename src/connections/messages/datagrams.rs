@@ -92,6 +92,8 @@ pub trait Answered: Sized {
     fn answered_at(&self, reply_to: &[u8]) -> Option<Self>;
     /// As the hooks are told.
     fn recipient(&self) -> Recipient<'_>;
+    /// Whether anything can be sent to it.
+    fn has_name(&self) -> bool;
 }
 
 impl Answered for SocketAddr {
@@ -110,6 +112,10 @@ impl Answered for SocketAddr {
 
     fn recipient(&self) -> Recipient<'_> {
         Recipient::Udp(*self)
+    }
+
+    fn has_name(&self) -> bool {
+        self.port() > 0
     }
 }
 
@@ -139,6 +145,10 @@ impl Answered for UnixAddress {
 
     fn recipient(&self) -> Recipient<'_> {
         Recipient::Unix(self)
+    }
+
+    fn has_name(&self) -> bool {
+        !self.is_unnamed()
     }
 }
 
@@ -236,9 +246,18 @@ impl<A: MessageAddress> Peer for DatagramLink<'_, A> {
     fn send(&self, message: MessageRef<'_>) -> Result<(), SendError> {
         let refused = |text| SendError::Encode(EncodeError::invalid(text));
         let Some(to) = &self.to else { return Err(refused("there is nobody to send to")) };
+        if !self.asks && !to.has_name() {
+            // Who sends without a name wants no answer.
+            log::debug!("connection {}: {} goes to nobody", self.key(), message.command());
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         self.write(message, &mut bytes)?;
         self.communicator.send(self.id, (&bytes, to))
+    }
+
+    fn recipient(&self) -> Option<Recipient<'_>> {
+        self.to.as_ref().map(Answered::recipient)
     }
 }
 

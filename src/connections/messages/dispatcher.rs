@@ -257,6 +257,11 @@ impl<S: 'static> Dispatcher<S> {
         self.requests.len()
     }
 
+    /// Whether a message is an answer to a request that no longer waits.
+    pub(super) fn is_late_answer(&self, message: MessageRef<'_>) -> bool {
+        self.requests.is_answer(message)
+    }
+
     pub(super) fn set_ready(&mut self, my_address: Option<IpAddr>) {
         self.ready = true;
         self.my_address = my_address.or(self.my_address);
@@ -282,7 +287,7 @@ impl<S: 'static> Dispatcher<S> {
         if self.trace {
             log::debug!("connection {}: received {message:?}", peer.key());
         }
-        if let Some((number, outcome)) = self.requests.find(peer.key(), message) {
+        if let Some((number, outcome)) = self.requests.find(peer, message) {
             return self.answered(state, message, peer, number, outcome);
         }
         let mut cursor = self.table.cursor();
@@ -339,7 +344,7 @@ impl<S: 'static> Dispatcher<S> {
     pub fn timer(&mut self, state: &mut S, tag: u64, peer: &dyn Peer) -> Option<HandlerResult> {
         let number = Requests::<S>::of_tag(tag)?;
         // It may have been answered in the same turn.
-        let ended = self.requests.take(number);
+        let ended = self.requests.take(peer.key(), number);
         Some(ended.map_or(Ok(()), |ended| ended.call(self, state, Err(NoAnswer::TimedOut), peer)))
     }
 
@@ -351,7 +356,7 @@ impl<S: 'static> Dispatcher<S> {
         number: u64,
         outcome: Outcome,
     ) -> Result<Dispatched, HandlerError> {
-        let Some(ended) = self.requests.take(number) else { return Ok(Dispatched::Handled) };
+        let Some(ended) = self.requests.take(peer.key(), number) else { return Ok(Dispatched::Handled) };
         let completed = self.check(message);
         let mut dispatched = Dispatched::Handled;
         let answer = match (outcome, &completed) {
@@ -447,7 +452,9 @@ impl<S: 'static> Dispatcher<S> {
 
     /// Sends a message that is to be answered. It gets a `serial`, and the message that comes back through the same
     /// connection with this serial is its answer. So is an INVALID or UNKNOWN about its command, or a SERVICE_UNAVAILABLE
-    /// about it, without a serial: then the oldest request of this command is meant.
+    /// about it, without a serial: then the oldest request of this command is meant; of those that were asked in datagrams, the
+    /// oldest that its sender was asked. (The sender may have another port or, at a Unix socket, no name: services of the C++
+    /// library have a socket of its own for answers.)
     ///
     /// The connection has to be one of the [`Service`](super::Service) that owns this dispatcher: the answer, and the
     /// end of the time, come through it.

@@ -63,7 +63,7 @@
 //! | `RESTART` | [`Hooks::restart`] |
 //! | `STOP`, `QUITTING` | [`Hooks::stop`], which ends the loop in order |
 //! | `ABSOLUTELY`, `COMMANDS`, `SERVICE_UNAVAILABLE` | nothing, unless a request waits for it |
-//! | anything else | answers `UNKNOWN` with the `command` |
+//! | anything else | answers `UNKNOWN` with the `command`, unless it answers a request that no longer waits |
 //!
 //! INVALID and UNKNOWN are never answered, and the answers of this table need none: so two services never answer each other
 //! for ever.

@@ -1,5 +1,6 @@
 //! Who a message came from.
 
+use super::datagrams::Recipient;
 use crate::communicator::{Communicator, Cx, Id, Key, SendError};
 use crate::connections::Records;
 use crate::dispatcher::{MessageRef, Messages};
@@ -24,6 +25,11 @@ pub trait Peer {
 
     /// The connection, if it is a stream to this peer alone.
     fn stream(&self) -> Option<Id<Messages>> {
+        None
+    }
+
+    /// Who it is, if its messages are datagrams: others send through the same connection.
+    fn recipient(&self) -> Option<Recipient<'_>> {
         None
     }
 }

@@ -1,14 +1,18 @@
 //! Requests that wait for their answer.
 
 use super::call::Call;
+use super::datagrams::Recipient;
 use super::dispatcher::Dispatcher;
 use super::peer::Peer;
 use crate::communicator::{Communicator, HandlerResult, Key, SendError, TimerId};
+use crate::connections::datagram::UnixAddress;
 use crate::dispatcher::{Captures, Message, MessageRef, SERIAL};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Timers of connections with this bit in their tag are ours.
@@ -126,8 +130,8 @@ impl Error for NoAnswer {}
 
 /// All requests of a dispatcher that wait.
 pub(super) struct Requests<S> {
-    /// By number, so in the order in which they were made.
-    waiting: BTreeMap<u64, Waiting<S>>,
+    /// By connection and number, so those of one in the order in which they were made.
+    waiting: BTreeMap<(Key, u64), Waiting<S>>,
     next: u64,
     /// Before the number in each serial: the other side has requests of its own, and their serials come in on the
     /// same connection.
@@ -138,7 +142,8 @@ pub(super) struct Requests<S> {
 }
 
 struct Waiting<S> {
-    key: Key,
+    /// Who was asked, if others answer through the same connection.
+    asked: Option<Asked>,
     command: Box<str>,
     service: Box<str>,
     /// The command of the answer, for a peer that does not repeat the serial.
@@ -195,7 +200,7 @@ impl<S> Requests<S> {
     /// The number of the next request.
     pub(super) fn reserve(&mut self, communicator: &Communicator) -> Result<u64, RequestError> {
         if self.waiting.len() >= self.max {
-            self.waiting.retain(|_, waiting| communicator.is_alive(waiting.key));
+            self.waiting.retain(|(key, _), _| communicator.is_alive(*key));
             self.expecting = self.waiting.values().filter(|waiting| waiting.expected.is_some()).count();
         }
         if self.waiting.len() >= self.max {
@@ -223,71 +228,154 @@ impl<S> Requests<S> {
         let Request { message, expected, callback, .. } = request;
         self.expecting += usize::from(expected.is_some());
         let waiting = Waiting {
-            key: to.key(),
+            asked: to.recipient().map(Asked::new),
             command: message.command().into(),
             service: message.service().into(),
             expected,
             timer,
             callback,
         };
-        self.waiting.insert(number, waiting);
+        self.waiting.insert((to.key(), number), waiting);
     }
 
-    /// The request that a message of a connection ends, and how.
-    pub(super) fn find(&self, key: Key, message: MessageRef<'_>) -> Option<(u64, Outcome)> {
+    /// The request that a message ends, and how.
+    pub(super) fn find(&self, from: &dyn Peer, message: MessageRef<'_>) -> Option<(u64, Outcome)> {
         if self.waiting.is_empty() {
             return None;
         }
         let number = match message.get(SERIAL) {
-            Some(serial) => self.by_serial(key, &serial)?,
-            None => self.by_command(key, message)?,
+            Some(serial) => {
+                self.number(&serial).filter(|number| self.waiting.contains_key(&(from.key(), *number)))?
+            }
+            None => self.by_command(from, message)?,
         };
         Some((number, outcome(message)))
     }
 
-    /// Takes a request out.
-    pub(super) fn take(&mut self, number: u64) -> Option<Ended<S>> {
-        let Waiting { timer, callback, expected, .. } = self.waiting.remove(&number)?;
+    /// Whether a message has the serial of a request that was made here: then it is an answer, if a late one.
+    pub(super) fn is_answer(&self, message: MessageRef<'_>) -> bool {
+        message.get(SERIAL).is_some_and(|serial| self.number(&serial).is_some())
+    }
+
+    /// Takes a request of a connection out.
+    pub(super) fn take(&mut self, key: Key, number: u64) -> Option<Ended<S>> {
+        let Waiting { timer, callback, expected, .. } = self.waiting.remove(&(key, number))?;
         self.expecting -= usize::from(expected.is_some());
         Some(Ended { timer, callback })
     }
 
     /// Takes out all requests of a connection.
     pub(super) fn take_all(&mut self, key: Key) -> Vec<Ended<S>> {
-        let of_key = self.waiting.iter().filter(|(_, waiting)| waiting.key == key);
-        let numbers: Vec<_> = of_key.map(|(number, _)| *number).collect();
-        numbers.into_iter().filter_map(|number| self.take(number)).collect()
+        let numbers: Vec<_> = self.of(key).map(|(number, _)| number).collect();
+        numbers.into_iter().filter_map(|number| self.take(key, number)).collect()
     }
 
-    fn by_serial(&self, key: Key, serial: &[u8]) -> Option<u64> {
+    /// The requests of a connection, the oldest first.
+    fn of(&self, key: Key) -> impl Iterator<Item = (u64, &Waiting<S>)> {
+        self.waiting.range((key, 0)..=(key, u64::MAX)).map(|((_, number), waiting)| (*number, waiting))
+    }
+
+    /// The number of the request with a serial, whether it still waits or not.
+    fn number(&self, serial: &[u8]) -> Option<u64> {
         let number = serial.strip_prefix(self.prefix.as_bytes())?;
         let number = std::str::from_utf8(number).ok()?.parse().ok()?;
-        self.waiting.get(&number).filter(|waiting| waiting.key == key)?;
-        Some(number)
+        (1..=self.next).contains(&number).then_some(number)
     }
 
-    /// The oldest request that is ended by a message without a serial.
-    fn by_command(&self, key: Key, message: MessageRef<'_>) -> Option<u64> {
-        let about = match message.command() {
-            "UNKNOWN" | "INVALID" => message.get("command"),
-            "SERVICE_UNAVAILABLE" => message.get("unsent_command"),
-            _ if self.expecting == 0 => return None,
-            _ => None,
+    /// The request that is ended by a message without a serial: the oldest of those that were made to its sender.
+    fn by_command(&self, from: &dyn Peer, message: MessageRef<'_>) -> Option<u64> {
+        let is_refusal = refused(message).is_some();
+        if !is_refusal && self.expecting == 0 {
+            return None;
+        }
+        let ends = |waiting: &Waiting<S>| match is_refusal {
+            true => refuses(message, &waiting.command, &waiting.service),
+            false => waiting.expected.as_deref() == Some(message.command()),
         };
-        let destination = match message.command() {
-            "SERVICE_UNAVAILABLE" => message.get("destination_service"),
-            _ => None,
+        let sender = from.recipient();
+        let nearness = |waiting: &Waiting<S>| match (&waiting.asked, sender) {
+            (Some(asked), Some(sender)) => asked.nearness(sender),
+            _ => Some(Nearness::Same),
         };
-        let ends = |waiting: &Waiting<S>| match &about {
-            Some(command) => {
-                waiting.command.as_bytes() == &**command
-                    && destination.as_ref().is_none_or(|service| waiting.service.as_bytes() == &**service)
+        let mut nearest = None;
+        for (number, waiting) in self.of(from.key()).filter(|(_, waiting)| ends(waiting)) {
+            match nearness(waiting) {
+                Some(Nearness::Same) => return Some(number),
+                Some(near) if nearest.is_none_or(|(nearest, _)| near < nearest) => {
+                    nearest = Some((near, number))
+                }
+                _ => {}
             }
-            None => waiting.expected.as_deref() == Some(message.command()),
-        };
-        let mut ended = self.waiting.iter().filter(|(_, waiting)| waiting.key == key && ends(waiting));
-        ended.next().map(|(number, _)| *number)
+        }
+        nearest.map(|(_, number)| number)
     }
+}
+
+/// Who was asked in a datagram.
+enum Asked {
+    Udp(SocketAddr),
+    Unix(UnixAddress),
+}
+
+/// How sure it is that the sender of a datagram is who was asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Same,
+    /// It may have a socket of its own for answers, as services of the C++ library have.
+    SameHost,
+    /// It may be anybody.
+    Possible,
+}
+
+impl Asked {
+    fn new(asked: Recipient<'_>) -> Self {
+        match asked {
+            Recipient::Udp(address) => Self::Udp(address),
+            Recipient::Unix(address) => Self::Unix(address.clone()),
+        }
+    }
+
+    /// Nothing if the sender is another one.
+    fn nearness(&self, sender: Recipient<'_>) -> Option<Nearness> {
+        match (self, sender) {
+            (Self::Udp(asked), Recipient::Udp(sender)) => {
+                let (host, of_sender) = (asked.ip().to_canonical(), sender.ip().to_canonical());
+                match host == of_sender {
+                    true if asked.port() == sender.port() => Some(Nearness::Same),
+                    true => Some(Nearness::SameHost),
+                    false => is_for_many(host).then_some(Nearness::Possible),
+                }
+            }
+            (Self::Unix(asked), Recipient::Unix(sender)) if asked == sender => Some(Nearness::Same),
+            (Self::Unix(_), Recipient::Unix(sender)) => sender.is_unnamed().then_some(Nearness::Possible),
+            _ => None,
+        }
+    }
+}
+
+/// Whether more than one computer may be meant. Which addresses of a net are for all of it, the net knows; they end so.
+fn is_for_many(host: IpAddr) -> bool {
+    host.is_multicast() || matches!(host, IpAddr::V4(host) if host.octets()[3] == 255)
+}
+
+/// The command that a message says can't be carried out.
+fn refused(message: MessageRef<'_>) -> Option<Cow<'_, [u8]>> {
+    match message.command() {
+        "UNKNOWN" | "INVALID" => message.get("command"),
+        "SERVICE_UNAVAILABLE" => message.get("unsent_command"),
+        _ => None,
+    }
+}
+
+/// Whether a message refuses a request, as far as its command and the service tell.
+pub(super) fn refuses(message: MessageRef<'_>, command: &str, service: &str) -> bool {
+    let is_same =
+        |said: Option<Cow<'_, [u8]>>, ours: &str| said.is_some_and(|said| *said == *ours.as_bytes());
+    let destination = || match message.command() {
+        "SERVICE_UNAVAILABLE" => message.get("destination_service"),
+        _ => None,
+    };
+    is_same(refused(message), command) && destination().is_none_or(|said| *said == *service.as_bytes())
 }
 
 fn outcome(message: MessageRef<'_>) -> Outcome {

@@ -1,5 +1,6 @@
 //! A request and its answer without a loop.
 
+use super::requests::refuses;
 use crate::connections::blocking::LONGEST;
 use crate::connections::{Blocking, BlockingError, Transport};
 use crate::dispatcher::{Message, MessageRef, Messages, SERIAL};
@@ -9,7 +10,7 @@ impl<T: Transport> Blocking<T, Messages> {
     /// Sends a request and waits for its answer.
     ///
     /// If the request has a `serial`, the answer is the message that repeats it, or an INVALID or UNKNOWN about the
-    /// request's command that has none; else it is the first message that comes. What comes
+    /// request's command, or a SERVICE_UNAVAILABLE about it, that has none; else it is the first message that comes. What comes
     /// before the answer is lost: see [`send_and_take`](Self::send_and_take). Lines that are no message are logged.
     ///
     /// ```
@@ -39,10 +40,7 @@ impl<T: Transport> Blocking<T, Messages> {
             let answers = match (&serial, message.get(SERIAL)) {
                 (None, _) => true,
                 (Some(ours), Some(theirs)) => *ours == theirs,
-                (Some(_), None) => {
-                    matches!(message.command(), "INVALID" | "UNKNOWN")
-                        && message.get("command").as_deref() == Some(request.command().as_bytes())
-                }
+                (Some(_), None) => refuses(message, request.command(), request.service()),
             };
             answers.then(|| message.to_message())
         })
