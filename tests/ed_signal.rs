@@ -4,10 +4,12 @@
 use eventdispatcher::connections::messages::{Call, DatagramMessages, Dispatcher, Hooks, Service};
 use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
 use eventdispatcher::{Communicator, HandlerResult, UdpBind, UnixBind};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
@@ -362,6 +364,23 @@ fn who_accepts_and_says_nothing_is_not_waited_for_for_ever() {
     let output = ed_signal().args(["-t", "tcp", "-H", &address, "-r", "X"]).output().unwrap();
     assert_eq!(output.stdout, b"\xff\x1b[2J\n");
     thread.join().unwrap();
+}
+
+#[test]
+fn who_accepts_nobody_is_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let bound = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(bound.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&bound, Backlog::new(0).unwrap()).unwrap();
+    // It takes one that nobody has accepted yet.
+    let waits = UnixStream::connect(&path).unwrap();
+    for reply in [&[][..], &["-r"]] {
+        let mut command = ed_signal();
+        command.arg("-H").arg(&path).args(["--timeout", "0.1", "X"]).args(reply);
+        check(&mut command, 1, "", "it accepts no connection");
+    }
+    drop(waits);
 }
 
 #[test]

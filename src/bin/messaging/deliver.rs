@@ -12,10 +12,14 @@ use eventdispatcher::{
     tcp_stream, unix_stream,
 };
 use nix::errno::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Why a message was not delivered, or not answered.
@@ -78,7 +82,7 @@ impl Delivery<'_> {
         let bytes = self.bytes(address)?;
         match address {
             Address::Udp(host, port) => {
-                let to = resolve(host, *port).map_err(|error| Failure::not_sent(address, error))?;
+                let to = resolve(host, *port, end).map_err(|error| Failure::not_sent(address, error))?;
                 self.udp(address, &to, &bytes, end)
             }
             Address::Tcp(host, port) => {
@@ -97,7 +101,7 @@ impl Delivery<'_> {
                 )
             }
             Address::File(path, Some(FileKind::Datagram)) => self.unix_datagram(address, path, &bytes, end),
-            Address::File(path, kind) => match UnixStream::connect(path) {
+            Address::File(path, kind) => match connect_file(path, end) {
                 Ok(stream) => {
                     let stream = unix_stream(stream).map_err(|error| Failure::not_sent(address, error))?;
                     self.stream(address, stream, &bytes, end)
@@ -245,18 +249,68 @@ fn positive(time: Duration) -> Duration {
     time.max(Duration::from_millis(1))
 }
 
-fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, port).to_socket_addrs()?.collect())
+/// The addresses of a host. The system may take far longer for a name than there is time.
+fn resolve(host: &str, port: u16, end: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let host = host.to_owned();
+    let found = in_time(end, move || (host, port).to_socket_addrs().map(Iterator::collect))?;
+    found.unwrap_or_else(|| Err(io::Error::new(ErrorKind::TimedOut, "its name was not resolved in time")))
+}
+
+/// What comes of something that can't be told to end: nothing if that takes too long, and then it is left alone.
+fn in_time<R: Send + 'static>(
+    end: Instant,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<Option<R>> {
+    let (give, take) = channel();
+    // That nobody waits for it any more is no error.
+    thread::Builder::new().spawn(move || give.send(work()).unwrap_or_default())?;
+    Ok(take.recv_timeout(left(end)).ok())
+}
+
+/// Connects to a socket file; who has as many callers as it takes is waited for.
+fn connect_file(path: &Path, end: Instant) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    loop {
+        set_socket_timeout(&socket, Timeout::Send, Some(positive(left(end))))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => return Ok(socket.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "it accepts no connection"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Connects to the first address that answers.
 fn connect(host: &str, port: u16, end: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
-    for address in resolve(host, port)? {
+    for address in resolve(host, port, end)? {
         match TcpStream::connect_timeout(&address, positive(left(end))) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_not_waited_for() {
+        let (_never, ends) = channel::<()>();
+        let end = Instant::now() + Duration::from_millis(10);
+        let hangs = in_time(end, move || ends.recv().is_err()).unwrap();
+        assert_eq!(hangs, None);
+        assert_eq!(in_time(Instant::now() + Duration::from_secs(60), || 7).unwrap(), Some(7));
+        let numbers = resolve("::1", 7, Instant::now()).unwrap();
+        assert_eq!(numbers, ["[::1]:7".parse().unwrap()]);
+    }
 }
