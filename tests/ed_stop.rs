@@ -1,6 +1,7 @@
 //! `ed-stop` as a process, against real ones.
 #![cfg(feature = "cli")]
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -95,6 +96,14 @@ fn a_process_is_asked_ever_more_urgently() {
 }
 
 #[test]
+fn who_is_suspended_is_waked_to_end() {
+    let victim = Victim::ignoring("INT");
+    let pid = Pid::from_raw(victim.pid().parse().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    check(ed_stop().args(["-t", "0.1", &victim.pid()]), 0, "has ended after SIGTERM", "");
+}
+
+#[test]
 fn what_has_ended_already_is_no_error() {
     let mut child = Command::new("true").spawn().unwrap();
     let id = Pid::from_raw(child.id().try_into().unwrap());
@@ -180,6 +189,10 @@ fn a_path_is_that_of_a_pid_file() {
     for garbage in ["", "abc", "12 13", "-"] {
         fs::write(&file, garbage).unwrap();
         check(ed_stop().arg(&path), 1, "", "holds no number of a process");
+    }
+    for number in ["0", "-1", "-2147483648"] {
+        fs::write(&file, number).unwrap();
+        check(ed_stop().arg(&path), 1, "", "is no number of a process");
     }
     let mut victim = Victim::ignoring("");
     fs::write(&file, format!("{}\n", victim.pid())).unwrap();

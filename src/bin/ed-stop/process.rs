@@ -19,7 +19,8 @@ impl Process {
     /// # Errors
     /// When it is no process that could be stopped.
     pub(crate) fn open(pid: i32) -> Result<Option<Self>, String> {
-        let Some(pid) = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0) else {
+        // It takes no negative number, not even to refuse it.
+        let Some(pid) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
             return Err(format!("{pid} is no number of a process"));
         };
         match pidfd_open(pid, PidfdFlags::empty()) {

@@ -68,6 +68,10 @@ impl Plan<'_> {
                 say(format_args!("ed-stop: {who} has ended"));
                 return Ok(());
             }
+            if matches!(step, Step::Signal(Signal::TERM)) {
+                // Who was suspended would never see it.
+                process.signal(Signal::CONT)?;
+            }
             if Progress::new(&who).wait(process, time)? {
                 let seconds = start.elapsed().as_secs_f64();
                 say(format_args!("ed-stop: {who} has ended after {step}, in {seconds:.1} s"));
