@@ -69,6 +69,12 @@ fn all_that_is_wrong_is_said_with_its_place() {
         ],
     );
     check(path, &["--path", "nowhere"], 1, &[], &["there is no file to check in nowhere"]);
+    fs::create_dir(path.join("empty")).unwrap();
+    check(path, &["GOOD.conf", "empty"], 1, &[], &["there is no file to check in empty"]);
+    check(path, &["--path", "empty"], 1, &[], &["there is no file to check in empty"]);
+    // Whoever opened it would wait for a writer.
+    nix::unistd::mkfifo(&path.join("PIPE.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    check(path, &["PIPE.conf"], 1, &[], &["PIPE.conf: this is no ordinary file"]);
 }
 
 #[test]

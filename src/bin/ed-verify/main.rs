@@ -65,19 +65,18 @@ fn main() -> ExitCode {
             }
         };
     }
-    let mut verifier = Verifier { verbose: arguments.verbose, checked: 0, problems: 0 };
+    let mut verifier = Verifier { verbose: arguments.verbose, problems: 0 };
     let folders: Vec<_> =
         arguments.path.split(':').filter(|folder| !folder.is_empty()).map(Path::new).collect();
     if arguments.what.is_empty() {
-        for folder in folders.iter().filter(|folder| folder.exists()) {
-            verifier.folder(folder);
+        let files: usize =
+            folders.iter().filter(|folder| folder.exists()).map(|folder| verifier.folder(folder)).sum();
+        if files == 0 && verifier.problems == 0 {
+            verifier.wrong(format_args!("there is no file to check in {}", arguments.path));
         }
     }
     for what in &arguments.what {
         verifier.verify(what, &folders);
-    }
-    if verifier.checked == 0 && verifier.problems == 0 {
-        verifier.wrong(format_args!("there is no file to check in {}", arguments.path));
     }
     if verifier.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -85,7 +84,6 @@ fn main() -> ExitCode {
 /// Checks, says what is wrong, and counts.
 struct Verifier {
     verbose: bool,
-    checked: usize,
     problems: usize,
 }
 
@@ -95,7 +93,9 @@ impl Verifier {
         let path = Path::new(what);
         let command = what.to_str().filter(|name| Part::Command.check(name).is_ok());
         if path.is_dir() {
-            self.folder(path);
+            if self.folder(path) == 0 {
+                self.wrong(format_args!("there is no file to check in {}", path.display()));
+            }
         } else if path.extension().is_some_and(|extension| extension == "conf") {
             self.file(path);
         } else if let Some(command) = command {
@@ -112,18 +112,20 @@ impl Verifier {
         }
     }
 
-    /// All files of a folder that look like definitions.
-    fn folder(&mut self, folder: &Path) {
+    /// All files of a folder that look like definitions; says how many, or 1 if it can't be looked into.
+    fn folder(&mut self, folder: &Path) -> usize {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut files: Vec<PathBuf> = match entries {
             Ok(entries) => entries.iter().map(fs::DirEntry::path).collect(),
-            Err(error) => return self.wrong(format_args!("{}: {error}", folder.display())),
+            Err(error) => {
+                self.wrong(format_args!("{}: {error}", folder.display()));
+                return 1;
+            }
         };
         files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
         files.sort_unstable();
-        for file in files {
-            self.file(&file);
-        }
+        files.iter().for_each(|file| self.file(file));
+        files.len()
     }
 
     fn file(&mut self, file: &Path) {
@@ -145,8 +147,7 @@ impl Verifier {
         }
     }
 
-    fn right(&mut self, command: &str, place: impl std::fmt::Display) {
-        self.checked += 1;
+    fn right(&self, command: &str, place: impl std::fmt::Display) {
         if self.verbose {
             say(format_args!("{command}: right, in {place}"));
         }

@@ -77,6 +77,11 @@ impl Definition {
     /// When the file can't be read, or with the first thing that is wrong in it.
     pub fn load(command: &str, file: &Path) -> Result<Self, DefinitionError> {
         let fail = |error| DefinitionError::Read { file: file.to_owned(), error };
+        // Opening a named pipe could take for ever.
+        let found = std::fs::metadata(file).map_err(fail)?;
+        if !found.is_file() && !found.is_dir() {
+            return Err(fail(std::io::Error::other("this is no ordinary file")));
+        }
         let mut bytes = Vec::new();
         let mut opened = File::open(file).map_err(fail)?.take(FILE_MAX as u64 + 1);
         opened.read_to_end(&mut bytes).map_err(fail)?;
