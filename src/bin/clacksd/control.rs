@@ -103,11 +103,11 @@ impl Hooks for Operator {
         let answer = match self.reload.reload(call.communicator()) {
             Ok(needs_restart) => Message::build("RESTARTED").with("needs_restart", needs_restart.join(",")),
             Err(problems) => {
-                for line in problems.lines() {
-                    log::error!("{}", line.strip_prefix("clacksd: ").unwrap_or(line));
-                }
+                let lines = problems.lines().map(|line| line.strip_prefix("clacksd: ").unwrap_or(line));
+                let lines: Vec<_> = lines.collect();
+                lines.iter().for_each(|line| log::error!("{line}"));
                 log::error!("RESTART: everything stays as it is");
-                failed(&problems)
+                failed(&lines.join("\n"))
             }
         };
         call.answer(message, answer)
