@@ -340,6 +340,37 @@ fn no_client_fills_the_log_or_the_list_of_clients() {
 }
 
 #[test]
+fn what_concerns_a_whole_large_cache_leaves_turns_to_others() {
+    let mut world = run("+ a admin");
+    for n in 0..5000 {
+        world.send("a", format!("REMOVE k{n:04}").as_bytes());
+    }
+    world.send("a", b"STORE k4998=1");
+    let mut turns = 1;
+    let mut flow = world.send("a", b"KEYLIST");
+    while std::mem::take(&mut world.queue("a").resumes) {
+        assert_eq!(flow, Flow::Paused);
+        flow = world.resume("a");
+        turns += 1;
+    }
+    assert_eq!(flow, Flow::Open);
+    assert_eq!(world.take("a"), ["KEYLISTSTART", "KEY k4998", "KEYLISTEND"]);
+    assert!((4..10).contains(&turns), "{turns} turns");
+
+    world.send("a", b"CLEARCACHE");
+    assert_eq!(world.out.tidies, 1);
+    // It is gone at once, and what comes after it stays.
+    world.send("a", b"STORE k1=2");
+    world.run("a> KEYLIST\n a< KEYLISTSTART\n a< KEY k1\n a< KEYLISTEND\n a> RETRIEVE k4998\n a< NOTRETRIEVED k4998");
+    let mut turns = 1;
+    while world.state.tidy() {
+        turns += 1;
+    }
+    assert!((2..10).contains(&turns), "{turns} turns");
+    world.run("a> RETRIEVE k1\n a< RETRIEVED k1=2");
+}
+
+#[test]
 fn limits_of_any_size_are_kept() {
     let settings = Settings {
         ping_timeout: Duration::MAX,

@@ -53,6 +53,8 @@ pub(crate) struct Recorder {
     pub(crate) queues: Vec<Queue>,
     pub(crate) events: Vec<String>,
     pub(crate) shutdown: Option<Duration>,
+    /// How often something was to be freed.
+    pub(crate) tidies: u32,
     now: Duration,
 }
 
@@ -86,6 +88,10 @@ impl Output<Key> for Recorder {
 
     fn resume_soon(&mut self, who: Key) {
         self.queues[who.0].resumes = true;
+    }
+
+    fn tidy_soon(&mut self) {
+        self.tidies += 1;
     }
 
     fn hold(&mut self, who: Key, on: bool) {
