@@ -72,6 +72,10 @@ fn an_old_file_is_converted_and_nothing_is_replaced_without_being_asked() {
     clacks_file(&["convert", "--force", &data("v3-small.dat"), &to_text]).success();
     assert_eq!(fs::read(&to).unwrap(), fs::read(data("v3-small.dat")).unwrap());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    for no_file in ["/dev/null", &folder.path().to_string_lossy()] {
+        let wanted = format!("clacks-file: {no_file}: is there, and is no regular file");
+        clacks_file(&["convert", "--force", &data("v3-small.dat"), no_file]).failure(1, &wanted);
+    }
     let nowhere = Path::new("/nonexistent/file").to_string_lossy();
     clacks_file(&["convert", &data("v3-small.dat"), &nowhere])
         .failure(1, "clacks-file: /nonexistent/file: can't be written");

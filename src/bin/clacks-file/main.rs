@@ -135,6 +135,9 @@ fn convert(found: &Found, to: &Path, force: bool) -> Result<(), String> {
     if !force && to.symlink_metadata().is_ok() {
         return Err(format!("{}: is there already; --force replaces it", to.display()));
     }
+    if to.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{}: is there, and is no regular file", to.display()));
+    }
     let mut name = to.as_os_str().to_owned();
     name.push(".new");
     let temporary = PathBuf::from(name);

@@ -131,6 +131,11 @@ pub fn find(name: &Path, surroundings: &Surroundings) -> Result<PathBuf, Problem
             }
         }
     }
+    if let [folder] = &candidates[..]
+        && folder.is_dir()
+    {
+        return Err(whole_file(&folder.display().to_string(), "this is a folder, and no file".to_owned()));
+    }
     let tried: Vec<_> = candidates.iter().map(|path| quote(&path.to_string_lossy())).collect();
     Err(whole_file(&name.display().to_string(), format!("there is no such file: tried {}", tried.join(", "))))
 }

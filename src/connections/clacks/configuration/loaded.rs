@@ -61,7 +61,7 @@ impl Loaded {
     }
 
     /// Looks at the files that the configuration names: an error for a certificate or key that can't be
-    /// read, a warning for a key that everybody can read and for a folder that is not there.
+    /// read and for a file to be written that is a folder or a device, a warning for a key that everybody can read and for a folder that is not there.
     pub fn check_files(&mut self) {
         let Configuration { tls, sockets, persistence_file, debug_file, control, master, .. } =
             &self.configuration;
@@ -104,6 +104,12 @@ impl Loaded {
             if let Some(folder) = missing_folder(path) {
                 let folder = quote(&folder.to_string_lossy());
                 add(Severity::Warning, place, format!("<{setting}>: there is no folder {folder}"));
+            }
+            // It would be replaced by one.
+            let is_file = ["persistancefile", "debugfile"].contains(&setting);
+            if is_file && fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                let shown = quote(&path.to_string_lossy());
+                add(Severity::Error, place, format!("<{setting}>: {shown} is there, and is no regular file"));
             }
         }
         self.problems = self.problems.iter().cloned().chain(found).collect();

@@ -61,9 +61,15 @@ impl Persistence {
     /// begin before this process has ended.
     ///
     /// # Errors
-    /// When another server keeps it. That the lock can't be had for another reason is a [note](Self::notes).
+    /// When another server keeps it, and when there is something that is no file: it would be replaced by one. That the lock can't be had for another reason is a [note](Self::notes).
     pub fn load_locked(options: PersistenceOptions) -> Result<(Self, Store), PersistenceError> {
         let paths = Paths { file: options.file.clone() };
+        for path in [&paths.file, &paths.backup(), &paths.temporary()] {
+            if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                let error = std::io::Error::other("it is no regular file");
+                return Err(PersistenceError { path: path.clone(), doing: "used", error });
+            }
+        }
         let lock = Lock::take(&paths)?;
         let (mut persistence, store) = Self::load(options);
         match lock {
@@ -116,5 +122,28 @@ pub(super) struct Held {
 impl fmt::Debug for Persistence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Persistence").field("options", &self.options).field("notes", &self.notes()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        for (no_file, named) in [("cache", "cache"), ("cache_bck", "cache"), ("cache_", "cache")] {
+            std::fs::create_dir(folder.path().join(no_file)).unwrap();
+            let error =
+                Persistence::load_locked(PersistenceOptions::new(folder.path().join(named))).unwrap_err();
+            let wanted =
+                format!("{}: can't be used: it is no regular file", folder.path().join(no_file).display());
+            assert_eq!(error.to_string(), wanted);
+            std::fs::remove_dir(folder.path().join(no_file)).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(Persistence::load_locked(PersistenceOptions::new("/dev/null")).is_err());
+        Persistence::load_locked(PersistenceOptions::new(path)).unwrap();
     }
 }

@@ -3,8 +3,8 @@
 use super::{Connections, Server};
 use crate::communicator::Communicator;
 use std::cell::Cell;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -59,8 +59,44 @@ impl Server {
 
 /// Nobody sees a half of it.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    match fs::metadata(path) {
+        // What a device is for, no file is.
+        Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is no regular file")),
+        _ => {}
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push("_");
-    fs::write(&beside, text)?;
+    // In a folder of everybody's another may have put something in the way.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::create_new(&beside)?.write_all(text.as_bytes())?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for text in ["one", "two"] {
+            replace(&path("debug"), text).unwrap();
+            assert_eq!(fs::read_to_string(path("debug")).unwrap(), text);
+        }
+        fs::write(path("another"), "another's").unwrap();
+        symlink(path("another"), path("debug_")).unwrap();
+        replace(&path("debug"), "three").unwrap();
+        assert_eq!(fs::read_to_string(path("another")).unwrap(), "another's");
+        assert_eq!(fs::read_to_string(path("debug")).unwrap(), "three");
+        fs::create_dir(path("folder")).unwrap();
+        for no_file in [path("folder"), "/dev/null".into()] {
+            assert_eq!(replace(&no_file, "x").unwrap_err().to_string(), "it is no regular file");
+        }
+        assert!(!path("folder_").exists());
+    }
 }

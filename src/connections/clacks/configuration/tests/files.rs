@@ -49,6 +49,26 @@ fn a_file_is_looked_for_in_the_folders_of_the_variable_or_as_given_and_in_config
 }
 
 #[test]
+fn a_folder_or_a_device_in_place_of_a_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = folder.path().to_string_lossy();
+    for setting in ["persistancefile", "debugfile"] {
+        for no_file in [&*shown, "/dev/null"] {
+            let text = format!(
+                "<clacks username='a' password='b'><socket>s</socket>\n<{setting}>{no_file}</{setting}></clacks>"
+            );
+            let mut loaded =
+                Configuration::parse(text.as_bytes(), "c.xml", &Surroundings::default()).unwrap();
+            loaded.check_files();
+            let wanted = format!("c.xml:2:1: <{setting}>: {no_file:?} is there, and is no regular file");
+            assert_eq!(loaded.problems().to_string(), wanted);
+        }
+    }
+    let error = Configuration::load(folder.path(), &Surroundings::default()).unwrap_err();
+    assert_eq!(error.to_string(), format!("{shown}: this is a folder, and no file"));
+}
+
+#[test]
 fn a_file_that_is_too_long_is_not_read_to_its_end() {
     let endless = Path::new("/dev/zero");
     assert_eq!(
