@@ -7,11 +7,15 @@ use crate::connections::clacks::state::Peer;
 #[cfg(feature = "tls")]
 use crate::connections::tls::TlsClient;
 use std::cell::{Cell, RefCell};
+#[cfg(feature = "tls")]
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 #[cfg(feature = "tls")]
 use std::io;
+#[cfg(feature = "tls")]
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -88,6 +92,9 @@ pub(super) struct Master {
     uplink: Uplink,
     /// The wait before the next try.
     retry: Cell<Option<TimerId>>,
+    /// The addresses of its name that are still to be tried before the next wait.
+    #[cfg(feature = "tls")]
+    others: RefCell<VecDeque<SocketAddr>>,
     /// What the last try failed with: it is not said again and again.
     last_failure: RefCell<String>,
 }
@@ -100,6 +107,8 @@ impl Server {
             server: self.clone(),
             uplink,
             retry: Cell::new(None),
+            #[cfg(feature = "tls")]
+            others: RefCell::default(),
             last_failure: RefCell::new(String::new()),
         });
         self.0.borrow_mut().master = Some(master.clone());
@@ -133,39 +142,52 @@ impl Master {
     /// A name is looked up beside the loop, which may take its time.
     #[cfg(feature = "tls")]
     fn resolve(self: &Rc<Self>, communicator: &Communicator) -> io::Result<()> {
-        use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-
         let Address::Tls { host, port, .. } = &self.uplink.address else { return Ok(()) };
         let port = *port;
         if let Ok(address) = host.parse::<IpAddr>() {
             return self.connect_tls(communicator, SocketAddr::new(address, port));
         }
         let (host, master) = (host.clone(), self.clone());
-        let lookup = move || (host.as_str(), port).to_socket_addrs().map(|mut found| found.next());
-        let lookup = communicator.thread(lookup, move |found, communicator| {
-            if master.server.0.borrow().stopping {
-                return;
-            }
-            let address = match found {
-                Ok(Ok(Some(address))) => Ok(address),
-                Ok(Ok(None)) => Err(io::Error::other("the name has no address")),
-                Ok(Err(error)) => Err(error),
-                Err(panic) => Err(io::Error::other(panic.to_string())),
-            };
-            let connecting = address.and_then(|address| master.connect_tls(communicator, address));
-            if let Err(error) = connecting {
-                master.failed(communicator, &error.to_string());
-            }
-        });
+        let lookup = move || Ok(ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?.collect());
+        let lookup =
+            communicator.thread(lookup, move |found: Result<io::Result<Vec<_>>, _>, communicator| {
+                if master.server.0.borrow().stopping {
+                    return;
+                }
+                match found {
+                    Ok(Ok(addresses)) => master.try_all(communicator, addresses),
+                    Ok(Err(error)) => master.failed(communicator, &error.to_string()),
+                    Err(panic) => master.failed(communicator, &panic.to_string()),
+                }
+            });
         lookup.map(drop)
     }
 
+    /// Connects to the first of these that can be reached.
     #[cfg(feature = "tls")]
-    fn connect_tls(
-        self: &Rc<Self>,
-        communicator: &Communicator,
-        address: std::net::SocketAddr,
-    ) -> io::Result<()> {
+    fn try_all(self: &Rc<Self>, communicator: &Communicator, addresses: Vec<SocketAddr>) {
+        self.others.replace(addresses.into());
+        if !self.try_another(communicator) {
+            self.failed(communicator, "the name has no address that can be tried");
+        }
+    }
+
+    /// Whether there is one that can be tried.
+    fn try_another(self: &Rc<Self>, communicator: &Communicator) -> bool {
+        #[cfg(feature = "tls")]
+        while !self.server.0.borrow().stopping {
+            let Some(address) = self.others.borrow_mut().pop_front() else { break };
+            match self.connect_tls(communicator, address) {
+                Ok(()) => return true,
+                Err(error) => log::debug!("master {} at {address}: {error}", self.uplink),
+            }
+        }
+        let _ = communicator;
+        false
+    }
+
+    #[cfg(feature = "tls")]
+    fn connect_tls(self: &Rc<Self>, communicator: &Communicator, address: SocketAddr) -> io::Result<()> {
         let Address::Tls { host, client, .. } = &self.uplink.address else { return Ok(()) };
         let (lines, session) = self.session(Peer::Tcp(address));
         let id = communicator.connect_tls(address, host, client, lines, session)?;
@@ -198,12 +220,18 @@ impl Master {
 
     /// The connection is up: the next failure is news.
     pub(super) fn connected(&self) {
+        #[cfg(feature = "tls")]
+        self.others.borrow_mut().clear();
         self.last_failure.borrow_mut().clear();
     }
 
     /// The connection has ended, or never came to be.
     pub(super) fn lost(self: &Rc<Self>, why: &Closed, cx: &Cx<'_, ClacksLines>) {
-        self.failed(cx, &why.to_string());
+        if self.try_another(cx) {
+            log::debug!("master {}: {why}; trying another address", self.uplink);
+        } else {
+            self.failed(cx, &why.to_string());
+        }
     }
 
     fn failed(self: &Rc<Self>, communicator: &Communicator, why: &str) {
@@ -239,4 +267,58 @@ fn random_part() -> f64 {
 /// A number that is another one in each process, and each time: not for secrets.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+    use crate::connections::clacks::ServerLimits;
+    use crate::connections::clacks::state::{Permissions, Settings, Users};
+    use crate::connections::clacks::store::Store;
+    use crate::connections::tls::TlsServer;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    fn server(communicator: &Communicator) -> Server {
+        let mut users = Users::default();
+        users.add("admin", "secret", Permissions::ALL);
+        Server::start(communicator, Settings::default(), ServerLimits::default(), users, Store::new(None))
+    }
+
+    #[test]
+    fn a_master_of_which_not_every_address_answers_is_found() {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = certified.signing_key.serialize_pem();
+        let tls = TlsServer::builder().certificate_pem(certified.cert.pem(), key).build().unwrap();
+        let communicator = Communicator::new().unwrap();
+        let (above, below) = (server(&communicator), server(&communicator));
+        let listening = above.listen_tls(&communicator, "127.0.0.1:0".parse().unwrap(), &tls).unwrap();
+        // Nobody listens on the first one; the second one can't even be tried.
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addresses = vec![dead, "0.0.0.1:9".parse().unwrap(), listening.address()];
+
+        let client = TlsClient::builder().roots_pem(certified.cert.pem()).build().unwrap();
+        let hour = Duration::from_secs(3600);
+        let master = Rc::new(Master {
+            server: below.clone(),
+            uplink: Uplink::tls("localhost", listening.address().port(), client).retry(hour, hour),
+            retry: Cell::new(None),
+            others: RefCell::default(),
+            last_failure: RefCell::default(),
+        });
+        below.0.borrow_mut().master = Some(master.clone());
+        master.try_all(&communicator, addresses);
+        let end = Instant::now() + Duration::from_secs(20);
+        let links = |server: &Server| server.0.borrow().state.counters().links_made;
+        while links(&above) + links(&below) < 2 {
+            assert!(Instant::now() < end, "it is not linked: {:#?}", communicator.connections());
+            communicator.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+        master.try_all(&communicator, vec![dead]);
+        while master.last_failure.borrow().is_empty() {
+            assert!(Instant::now() < end, "nothing is said");
+            communicator.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+        assert!(master.last_failure.borrow().contains("refused"), "{:?}", master.last_failure);
+    }
 }
