@@ -1,13 +1,13 @@
 //! Who gets in, who does not, and what is known of those who do.
 
-use crate::certificates::{Authority, fitting};
+use crate::certificates::{Authority, Identity, fitting};
 use crate::stage::{Seen, echo, log, quiet, run_until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::tls::{
     CertificateFault, Tls, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServerBuilder, TlsVersion,
 };
 use eventdispatcher::{Closed, Communicator, Cx, Handler, HandlerResult};
-use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -219,6 +219,41 @@ fn a_server_whose_certificate_is_not_in_order_is_refused_and_told_why() {
         check(&expired, "localhost", CertificateFault::Expired, "CertificateExpired");
         check(&early, "localhost", CertificateFault::NotYetValid, "CertificateExpired");
         check(&of_client, "localhost", CertificateFault::WrongPurpose, "UnsupportedCertificate");
+    }
+}
+
+/// One that has signed itself as authorities do: what the usual tools make for a server.
+fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
+    Identity { chain: made.pem(), key: key.serialize_pem(), der: made.der().to_vec() }
+}
+
+#[test]
+fn an_authoritys_own_certificate_is_taken_where_this_very_one_is_trusted() {
+    let (own, other) = (self_signed(|_| ()), self_signed(|_| ()));
+    let trust = |identity: &Identity| TlsClient::builder().roots_pem(&identity.chain);
+    for version in BOTH {
+        let client = trust(&own).roots_pem(&other.chain).versions([version]).build().unwrap();
+        let (ours, _) = speak(false, &client, Authority::serve(&own), "localhost");
+        assert!(ours.verified);
+        let check = |client: TlsClientBuilder, identity: &Identity, name: &str, wanted: &str| {
+            let (failed, _) = fail(client.versions([version]), Authority::serve(identity), name);
+            let begin = "could not connect: TLS: the other side's certificate is refused: ";
+            assert_eq!(failed.client, format!("{begin}{wanted}"));
+        };
+        let name = "it is not for b.example but for localhost";
+        check(trust(&own), &own, "b.example", name);
+        let very = "it is an authority's own, which only who trusts this very one may take";
+        check(trust(&own), &other, "localhost", very);
+        let expired = self_signed(|params| params.not_after = date_time_ymd(2001, 1, 1));
+        check(trust(&expired), &expired, "localhost", "it has expired");
+        let nameless = self_signed(|params| params.subject_alt_names.clear());
+        let wanted = "it is not for localhost: it has no name or address for which it is (subjectAltName)";
+        check(trust(&nameless), &nameless, "localhost", wanted);
     }
 }
 

@@ -5,7 +5,8 @@ use super::current::{Current, Make};
 use super::info::TlsVersion;
 use super::options::{self, Options};
 use super::pem::Pem;
-use super::verify::NoVerification;
+use super::verify::{NoVerification, Verification};
+use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::path::Path;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 /// How a program speaks TLS as a client. Make one, and use it for all connections: it remembers sessions, so that the
 /// next handshake with the same server is shorter. Clones share everything.
 ///
-/// The server's certificate must be signed by a trusted root, be in its time and be for the name that the connection
-/// was asked for.
+/// The server's certificate must be signed by a trusted root, or be one itself, be in its time and be for the name that the
+/// connection was asked for.
 ///
 /// ```
 /// use eventdispatcher::tls::{TlsClient, TlsVersion};
@@ -174,13 +175,18 @@ impl Make<Made> for TlsClientBuilder {
             config.dangerous().with_custom_certificate_verifier(verifier)
         } else {
             let mut roots = RootCertStore::empty();
+            let mut trusted = Vec::new();
             for pem in &self.roots {
-                pem.add_roots(&mut roots)?;
+                trusted.extend(pem.add_roots(&mut roots)?);
             }
             if self.system_roots || self.roots.is_empty() {
                 options::add_system_roots(&mut roots)?;
             }
-            config.with_root_certificates(roots)
+            let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            let usual =
+                usual.build().map_err(|error| options::refused(rustls::Error::General(error.to_string())))?;
+            let verifier = Arc::new(Verification::new(usual, trusted));
+            config.dangerous().with_custom_certificate_verifier(verifier)
         };
         let mut config = match self.options.load_identity(&provider)? {
             Some(identity) => config.with_client_cert_resolver(identity),

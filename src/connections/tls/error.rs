@@ -1,5 +1,6 @@
 //! Why a handshake or a stream failed.
 
+use super::verify::is_authority;
 use rustls::{AlertDescription, CertificateError, Error as Rustls, InvalidMessage};
 use std::error::Error;
 use std::fmt;
@@ -118,6 +119,9 @@ impl CertificateFault {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::WrongPurpose
             }
+            other if is_authority(other) => Self::Other(
+                "it is an authority's own, which only who trusts this very one may take".to_owned(),
+            ),
             other => Self::Other(other.to_string()),
         }
     }
@@ -154,6 +158,12 @@ impl fmt::Display for CertificateFault {
             Self::Expired => f.write_str("it has expired"),
             Self::NotYetValid => f.write_str("it is not valid yet"),
             Self::UnknownIssuer => f.write_str("no trusted root has signed it"),
+            Self::WrongName { expected, presented } if presented.is_empty() => {
+                write!(
+                    f,
+                    "it is not for {expected}: it has no name or address for which it is (subjectAltName)"
+                )
+            }
             Self::WrongName { expected, presented } => {
                 write!(f, "it is not for {expected} but for {}", presented.join(", "))
             }
@@ -192,6 +202,14 @@ mod tests {
             presented: vec!["DnsName(\"b.example\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()],
         };
         refused(wrong_name, "it is not for a.example but for b.example, 127.0.0.1");
+        let no_name = CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("a.example").unwrap(),
+            presented: Vec::new(),
+        };
+        refused(
+            no_name,
+            "it is not for a.example: it has no name or address for which it is (subjectAltName)",
+        );
         check(
             Rustls::NoCertificatesPresented,
             "TLS: the other side's certificate is refused: there is none, and one is required",

@@ -65,14 +65,18 @@ impl Pem {
         }
     }
 
-    /// Adds its certificates to those that are trusted.
-    pub(super) fn add_roots(&self, roots: &mut RootCertStore) -> Result<(), TlsConfigError> {
-        for (number, certificate) in (1..).zip(self.certificates()?) {
+    /// Adds its certificates to those that are trusted, and says which they are.
+    pub(super) fn add_roots(
+        &self,
+        roots: &mut RootCertStore,
+    ) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+        let certificates = self.certificates()?;
+        for (number, certificate) in (1..).zip(&certificates) {
             roots
-                .add(certificate)
+                .add(certificate.clone())
                 .map_err(|error| self.wrong(ConfigProblem::BadCertificate(number, error.to_string())))?;
         }
-        Ok(())
+        Ok(certificates)
     }
 
     fn read(&self) -> Result<Cow<'_, [u8]>, TlsConfigError> {
@@ -246,7 +250,10 @@ mod tests {
         let ((one, key), (two, _)) = (made("a.example"), made("b.example"));
         let mut roots = RootCertStore::empty();
         let check = |text: &str, roots: &mut RootCertStore| {
-            Pem::given(text.as_bytes(), "the roots").add_roots(roots).map_err(|error| error.to_string())
+            Pem::given(text.as_bytes(), "the roots")
+                .add_roots(roots)
+                .map(drop)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(check(&format!("{one}{two}"), &mut roots), Ok(()));
         assert_eq!(roots.len(), 2);
