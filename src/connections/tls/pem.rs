@@ -1,10 +1,14 @@
 //! Certificates and keys from PEM files (RFC 7468).
 
 use super::config_error::{ConfigProblem, Place, TlsConfigError};
+use super::error::CertificateFault;
+use super::options::provider;
 use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject, SectionKind, SliceIter};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use std::borrow::Cow;
@@ -146,12 +150,34 @@ impl Identity {
             .key_provider
             .load_private_key(self.key.key()?)
             .map_err(|error| self.key.wrong(ConfigProblem::BadKey(error.to_string())))?;
+        if let Some(why) = out_of_time(&chain) {
+            let place = &self.chain.place;
+            log::warn!("{place}: the certificate {why}: who verifies it will not come in");
+        }
         let identity = CertifiedKey::new(chain, key);
         match identity.keys_match() {
             // Some kinds of keys can't tell.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(identity),
             Err(_) => Err(self.key.wrong(ConfigProblem::KeyMismatch(self.chain.place.to_string()))),
         }
+    }
+}
+
+/// Why the first certificate of a chain is of no use now, whoever trusts it.
+fn out_of_time(chain: &[CertificateDer<'static>]) -> Option<&'static str> {
+    let (own, others) = chain.split_first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(chain.last()?.clone()).ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
+    // Its time is looked at before its name.
+    let anybody = ServerName::try_from("localhost").ok()?;
+    match verifier.verify_server_cert(own, others, &anybody, &[], UnixTime::now()) {
+        Err(rustls::Error::InvalidCertificate(fault)) => match CertificateFault::new(&fault) {
+            CertificateFault::Expired => Some("has expired"),
+            CertificateFault::NotYetValid => Some("is not valid yet"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -183,6 +209,29 @@ mod tests {
             key: Pem::given(key.as_bytes(), "the key"),
         };
         identity.load(&default_provider()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_certificate_that_is_of_no_use_now_is_found_out() {
+        use rcgen::{
+            BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+        };
+        let check = |change: &dyn Fn(&mut CertificateParams), wanted: Option<&str>| {
+            for is_authority in [false, true] {
+                let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+                if is_authority {
+                    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                }
+                change(&mut params);
+                let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+                assert_eq!(out_of_time(&[made.der().clone()]), wanted, "authority: {is_authority}");
+            }
+        };
+        check(&|_| (), None);
+        check(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth], None);
+        check(&|params| params.not_after = date_time_ymd(2001, 1, 1), Some("has expired"));
+        check(&|params| params.not_before = date_time_ymd(4000, 1, 1), Some("is not valid yet"));
+        assert_eq!(out_of_time(&[]), None);
     }
 
     #[test]
