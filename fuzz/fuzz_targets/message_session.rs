@@ -8,12 +8,16 @@ use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
 use eventdispatcher::{Communicator, HandlerResult, unix_pair};
 use libfuzzer_sys::fuzz_target;
 use std::io::{ErrorKind, Read, Write};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const INPUT_MAX: usize = 16 << 10;
 
-static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(Definitions::built_in);
+static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| {
+    // As in every program whose main function is Rust's.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default()).expect("a signal");
+    Definitions::built_in()
+});
 
 #[derive(Default)]
 struct Counter {

@@ -12,12 +12,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const STEPS_MAX: usize = 300;
 
 static ENDS: LazyLock<(TlsServer, TlsClient)> = LazyLock::new(|| {
+    // As in every program whose main function is Rust's.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default()).expect("a signal");
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let server = TlsServer::builder().certificate_pem(&certificate, key).build().expect("a server");

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     /// Connecting goes on.
     pub(crate) connecting: bool,
+    /// … and fails with this.
+    pub(crate) establish_error: Option<ErrorKind>,
     /// Closing with unread input destroys what was written, as with TCP.
     pub(crate) resets: bool,
     /// The call that panics.
@@ -170,7 +172,8 @@ impl Transport for Wire {
         None
     }
     fn establish(&mut self) -> io::Result<bool> {
-        Ok(!self.enter("establish").connecting)
+        let state = self.enter("establish");
+        state.establish_error.map_or(Ok(!state.connecting), |error| Err(error.into()))
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut state = self.enter("shutdown_write");

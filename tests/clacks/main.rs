@@ -1,6 +1,7 @@
 //! The clacks server's state, without sockets and clocks.
 #![cfg(feature = "clacks")]
 
+mod clock;
 mod commands;
 mod counters;
 mod limits;

@@ -299,6 +299,7 @@ impl Service {
             let unix = since_1970.as_secs_f64() + self.clock_offset;
             let now = Now { unix, monotonic: communicator.time() };
             self.now = (now, turn);
+            self.state.look_at_clocks(now);
         }
         self.now.0
     }

@@ -1,6 +1,7 @@
 //! A seeded simulation of permanent connections on a real communicator: the wires are in memory, servers refuse, answer late, take
-//! bytes in pieces, break and go away, and the program sends, holds, switches off and reconnects at any moment. What
-//! arrives on all wires together is compared with what was taken.
+//! bytes in pieces, break and go away, every call may fail or be in vain, and the program sends, holds, switches off and
+//! reconnects at any moment, also from inside of callbacks. What arrives on all wires together is compared with what was taken:
+//! nothing came twice, nothing half, nothing in another order.
 //!
 //! `ED_SEED=7` replays one seed, `ED_SEEDS=5000` runs the seeds below that.
 
@@ -40,8 +41,6 @@ struct World {
     id: Id<ByteLines>,
     server: Rc<Server>,
     resend_half: bool,
-    /// What was taken, in order.
-    sent: Vec<Sent>,
 }
 
 struct Sent {
@@ -80,6 +79,8 @@ struct Server {
     there: Cell<bool>,
     connected: Cell<usize>,
     closed: Cell<bool>,
+    /// What was taken, in order.
+    sent: RefCell<Vec<Sent>>,
 }
 
 struct To(Rc<Server>);
@@ -109,6 +110,7 @@ impl Server {
             state.room = self.random.below(60);
             state.connecting = self.random.percent(30);
             state.ended = self.random.percent(10);
+            state.establish_error = self.random.percent(5).then_some(ErrorKind::ConnectionRefused);
         }
         if attempt.done(Ok(ours)) {
             self.wires.borrow_mut().push(far);
@@ -125,7 +127,14 @@ impl Server {
         }
         let wires = self.wires.borrow();
         let Some(far) = wires.last() else { return };
-        match self.random.below(10) {
+        match self.random.below(12) {
+            10 | 11 => {
+                // The next calls are in vain, or the system has no memory for them.
+                let errors = [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::OutOfMemory];
+                let of = |_| self.random.percent(50).then(|| errors[self.random.below(errors.len())]);
+                far.state().hiccups = [0, 1].map(of);
+                communicator.core(|core| core.event(id.key(), true, true, false));
+            }
             0..5 => far.take(communicator, id, self.random.below(200)),
             5 => far.send(communicator, id, format!("\nhello {0}\nhal {0}", wires.len())),
             6 => far.end(communicator, id),
@@ -146,15 +155,51 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The program does something.
+    fn act(&self, communicator: &Communicator, id: Id<ByteLines>) {
+        let kept = self.random.percent(80);
+        match self.random.below(20) {
+            0..12 => {
+                let line = format!("{}:{}", self.sent.borrow().len(), "x".repeat(self.random.below(40)));
+                let keep = if kept { Keep::Yes } else { Keep::No };
+                match communicator.send_kept(id, line.as_bytes(), keep) {
+                    Ok(()) => self.sent.borrow_mut().push(Sent { line, kept }),
+                    Err(SendError::Away) => assert!(!kept && !communicator.is_connected(id)),
+                    Err(SendError::Full { .. }) => assert!(!communicator.is_connected(id)),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            12 => assert!(communicator.hold(id, self.random.percent(40))),
+            13 | 14 => assert!(communicator.enable(id, self.random.percent(70))),
+            15 => assert!(communicator.read(id, self.random.percent(70))),
+            16 if self.random.percent(30) => drop(communicator.reconnect(id)),
+            17 => drop(communicator.set_priority(id, self.random.below(256) as u8)),
+            _ => {}
+        }
+    }
+
+    /// A callback does something, now and then.
+    fn act_inside(&self, cx: &Cx<'_, ByteLines>) {
+        if !self.kind.get() {
+            for _ in 0..self.random.below(3) {
+                self.act(cx, cx.id());
+            }
+        }
+    }
+}
+
 impl Handler<ByteLines> for Rc<Server> {
     fn connected(&mut self, cx: &Cx<'_, ByteLines>) -> HandlerResult {
         assert!(!self.there.replace(true) && !self.closed.get(), "it was there already");
         self.connected.set(self.connected.get() + 1);
         cx.greet(cx.id(), format!("greeting {}", self.connected.get()).as_bytes())?;
+        self.act_inside(cx);
         Ok(())
     }
     fn message(&mut self, line: &[u8], cx: &Cx<'_, ByteLines>) -> HandlerResult {
         assert!(self.there.get() && cx.is_connected(cx.id()), "it is away");
+        self.act_inside(cx);
         let line = String::from_utf8_lossy(line);
         let wire = self.wires.borrow().len();
         match &*line {
@@ -167,6 +212,7 @@ impl Handler<ByteLines> for Rc<Server> {
     fn failed(&mut self, _: &Closed, cx: &Cx<'_, ByteLines>) -> HandlerResult {
         assert!(!self.there.get() && !self.closed.get());
         assert!(matches!(cx.connection(cx.id()).expect("it waits").state, State::Waiting { .. }));
+        self.act_inside(cx);
         Ok(())
     }
     fn lost(&mut self, _: &Closed, cx: &Cx<'_, ByteLines>) -> HandlerResult {
@@ -174,6 +220,8 @@ impl Handler<ByteLines> for Rc<Server> {
         assert!(matches!(cx.connection(cx.id()).expect("it waits").state, State::Waiting { .. }));
         let wires = self.wires.borrow();
         assert!(wires.last().expect("it was there").state().closed, "its descriptor is open");
+        drop(wires);
+        self.act_inside(cx);
         Ok(())
     }
     fn closed(&mut self, why: &Closed, _: &Cx<'_, ByteLines>) {
@@ -192,6 +240,7 @@ impl World {
             there: Cell::new(false),
             connected: Cell::new(0),
             closed: Cell::new(false),
+            sent: RefCell::default(),
         });
         let communicator = Communicator::new().expect("a poll");
         let pauses = if random.percent(50) {
@@ -204,14 +253,14 @@ impl World {
         let away = Away { items: 1 + random.below(50), ..Away::default() };
         let reconnect = Reconnect::new(pauses).away(away).resend_half(resend_half);
         let id = communicator.permanent(To(server.clone()), reconnect, ByteLines::new, server.clone());
-        Self { communicator, random, id, server, resend_half, sent: Vec::new() }
+        Self { communicator, random, id, server, resend_half }
     }
 
-    fn run(mut self) {
+    fn run(self) {
         for _ in 0..STEPS {
             match self.random.below(10) {
                 0..3 => self.server.happen(&self.communicator, self.id),
-                3..6 => self.act(),
+                3..6 => self.server.act(&self.communicator, self.id),
                 _ => self.turn(),
             }
         }
@@ -245,31 +294,10 @@ impl World {
         assert!(self.communicator.is_alive(self.id), "something has panicked");
     }
 
-    fn act(&mut self) {
-        let (communicator, id) = (&self.communicator, self.id);
-        let kept = self.random.percent(80);
-        match self.random.below(20) {
-            0..12 => {
-                let line = format!("{}:{}", self.sent.len(), "x".repeat(self.random.below(40)));
-                let keep = if kept { Keep::Yes } else { Keep::No };
-                match communicator.send_kept(id, line.as_bytes(), keep) {
-                    Ok(()) => self.sent.push(Sent { line, kept }),
-                    Err(SendError::Away) => assert!(!kept && !communicator.is_connected(id)),
-                    Err(SendError::Full { .. }) => assert!(!communicator.is_connected(id)),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            12 => assert!(communicator.hold(id, self.random.percent(40))),
-            13 | 14 => assert!(communicator.enable(id, self.random.percent(70))),
-            15 => assert!(communicator.read(id, self.random.percent(70))),
-            16 if self.random.percent(30) => assert!(communicator.reconnect(id)),
-            _ => self.turn(),
-        }
-    }
-
     /// What has arrived on all wires together against what was taken.
     fn compare(&self) {
-        let mut due = self.sent.iter().peekable();
+        let sent = self.server.sent.borrow();
+        let mut due = sent.iter().peekable();
         let mut halves: Vec<String> = Vec::new();
         let may_miss = |missing: &Sent, halves: &[String]| {
             let was_half = !self.resend_half && halves.iter().any(|half| missing.line.starts_with(half));

@@ -167,6 +167,18 @@ impl World {
         let (what, amount) = (self.below(20), self.below(2000));
         let mut state = connection.far.state();
         match what {
+            19 if amount < 1000 => {
+                // The next calls are in vain; or the system has no memory for one of them, which ends the connection.
+                let error = match amount {
+                    0..30 => ErrorKind::OutOfMemory,
+                    30..500 => ErrorKind::WouldBlock,
+                    _ => ErrorKind::Interrupted,
+                };
+                state.hiccups = [amount % 3 != 0, amount % 3 != 1].map(|on| on.then_some(error));
+                if error == ErrorKind::OutOfMemory {
+                    connection.broken.set(true);
+                }
+            }
             0..8 if !state.ended => {
                 for _ in 0..1 + amount / 500 {
                     let text = line(connection.number, connection.lines_sent.get()) + "\n";
@@ -211,6 +223,8 @@ impl World {
             let input = !state.input.is_empty() || state.ended;
             let room = state.room > 0 || state.write_error.is_some();
             let (output, hangup) = (watched && room && !state.connecting, state.ended);
+            // After a call in vain it is ready anew.
+            connection.news.set(state.hiccups.iter().any(Option::is_some));
             drop(state);
             if input || output {
                 self.communicator.core(|core| core.event(id.key(), input, output, hangup));
@@ -260,6 +274,10 @@ impl World {
     /// Nothing changes outside any more: the loop must come to rest, with everything done that can be done.
     fn settle(&self) {
         self.quiet.set(true);
+        for connection in self.live() {
+            connection.far.state().hiccups = [None; 2];
+            connection.news.set(true);
+        }
         let mut idle = 0;
         loop {
             let before = self.progress();

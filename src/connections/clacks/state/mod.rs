@@ -1,5 +1,6 @@
 //! The server's state: what each line of a client does.
 
+mod ages;
 mod check;
 mod commands;
 mod counters;
@@ -27,6 +28,7 @@ pub use sessions::{ClientIndex, Peer};
 pub use settings::Settings;
 pub use users::{Attempt, Permissions, Users, token};
 
+use self::ages::Ages;
 use self::failures::Failures;
 use self::links::Lock;
 use self::node::Path;
@@ -82,6 +84,7 @@ pub struct State<K> {
     sessions: Sessions<K>,
     topics: Topics<K>,
     sweep: Sweep,
+    ages: Ages,
     failures: Failures,
     counters: Counters,
     /// When it was started, on the clock of [`Now::monotonic`].
@@ -109,6 +112,7 @@ impl<K: Copy + Eq> State<K> {
             sessions: Sessions::default(),
             topics: Topics::default(),
             sweep: Sweep::default(),
+            ages: Ages::default(),
             failures: Failures::default(),
             counters: Counters::default(),
             started: Duration::ZERO,
@@ -124,6 +128,14 @@ impl<K: Copy + Eq> State<K> {
     /// Says when the server was started, on the clock of [`Now::monotonic`]; its status tells how long ago that is.
     pub fn set_started(&mut self, now: Now) {
         self.started = now.monotonic;
+        self.look_at_clocks(now);
+    }
+
+    /// Notices when the wall clock was set: call it whenever the clocks were read, for otherwise entries of the time between would
+    /// seem to be older than they are.
+    pub fn look_at_clocks(&mut self, now: Now) {
+        let longest = self.settings.stale_cache_time.max(self.settings.deleted_cache_time);
+        self.ages.look(now, longest);
     }
 
     /// The settings.
@@ -224,12 +236,13 @@ impl<K: Copy + Eq> State<K> {
     }
 
     /// Forgets old entries: call it every [`Settings::cache_clean_interval`], and as long as it says that
-    /// there is more to do. Each call looks at a bounded number of entries.
+    /// there is more to do. Each call looks at a bounded number of entries. A wall clock that is set forward makes them no older.
     pub fn clean(&mut self, now: Now, out: &mut impl Output<K>) -> bool {
         self.failures.sweep(now.monotonic);
+        self.look_at_clocks(now);
         let retention = Retention {
-            stale_before: now.unix - self.settings.stale_cache_time.as_secs_f64(),
-            deleted_before: now.unix - self.settings.deleted_cache_time.as_secs_f64(),
+            stale_before: self.ages.before(now, self.settings.stale_cache_time),
+            deleted_before: self.ages.before(now, self.settings.deleted_cache_time),
         };
         let group = self.sessions.group(Role::Monitor);
         let mut full = Vec::new();
