@@ -20,7 +20,7 @@ use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use timers::{Call, Timer};
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 const STEPS: usize = 400;
 
 #[test]

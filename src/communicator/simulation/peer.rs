@@ -297,7 +297,9 @@ impl World {
             // A layer has a handshake, of which the other side sends its part.
             let shakes = peer.open && !peer.established && !peer.connecting && !peer.listener;
             let input = peer.input > 0 || hangup || shakes;
-            let output = peer.watched && ((peer.room > 0 && !peer.connecting) || peer.refused || peer.broken);
+            // One that has just connected can be written to, whatever it takes.
+            let room = !peer.connecting && (peer.room > 0 || !peer.established);
+            let output = peer.watched && (room || peer.refused || peer.broken);
             if input || output {
                 let key = peer.key;
                 self.core.event(key, input, output, hangup);

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 2000;
 const STEPS: usize = 400;
 
 #[test]

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 400;
 const STEPS: usize = 300;
 const MOST_CONNECTIONS: usize = 8;
 
@@ -305,7 +305,7 @@ impl World {
                 assert!(state.input.is_empty() && connection.eof.get() == state.ended, "{}", say());
                 assert_eq!(connection.lines_seen.get(), connection.lines_sent.get(), "{}", say());
             }
-            if connection.connected.get() && state.write_error.is_none() {
+            if connection.connected.get() && state.write_error.is_none() && !connection.broken.get() {
                 let done = state.output.len() == connection.queued.borrow().len();
                 assert!(done || state.room == 0, "{}", say());
             }

@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
 const STEPS: usize = 600;
 const MOST_CLIENTS: usize = 8;
 /// The longest value of a signal.

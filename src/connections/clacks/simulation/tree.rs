@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
 const STEPS: usize = 300;
 const MOST_SERVERS: usize = 5;
 const KEYS: usize = 6;
