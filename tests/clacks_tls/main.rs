@@ -1,6 +1,8 @@
 //! clacksd and its clients over TCP and TLS: certificates, strangers, reloading.
 
 #[allow(dead_code, reason = "the tests of TLS itself use all of it")]
+#[path = "../support/cable.rs"]
+mod cable;
 #[path = "../tls/certificates.rs"]
 mod certificates;
 #[path = "../support/program.rs"]
