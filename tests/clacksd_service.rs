@@ -132,3 +132,30 @@ fn root_becomes_somebody_else_once_it_listens() {
     let ended = Program::start(command.args(["--run-as", "no-such-user"])).ended();
     ended.check(1, "", "clacksd: --run-as: the user \"no-such-user\" does not exist\n");
 }
+
+/// The folder of the cache is the other user's, who puts a link where root would write.
+#[test]
+fn root_writes_nothing_and_gives_nothing_away_through_a_link_of_the_other_user() {
+    if !geteuid().is_root() {
+        return; // nobody else can become somebody else
+    }
+    let folder = TempDir::new().unwrap();
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, home.join("cache_lock")).unwrap();
+    for path in [&home, &folder.path().to_path_buf()] {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let mut command = clacksd(folder.path());
+    let keeps = "<persistancefile>home/cache</persistancefile></clacks>";
+    fs::write(folder.path().join("c.xml"), CONFIGURATION.replace("</clacks>", keeps)).unwrap();
+    command.args(["--run-as", "65534:65534"]);
+    let server = Program::start(&mut command);
+    server.says("listening on s\n");
+    let found = fs::metadata(&victim).unwrap();
+    assert_eq!((found.uid(), fs::read_to_string(&victim).unwrap().as_str()), (0, "precious"));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().status.code(), Some(0));
+}

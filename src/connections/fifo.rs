@@ -1,19 +1,20 @@
 //! Named pipes.
 
 use super::fd::Fd;
+use super::own_file::OwnFile;
 use super::transport::Transport;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd::mkfifo;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,12 +124,12 @@ impl Fifo {
             Err(error) => return Err(about(&path, "can't make", &error.into())),
         };
         let mut name = Name { path, made: None };
-        let found =
-            fs::symlink_metadata(&name.path).map_err(|error| about(&name.path, "can't look at", &error))?;
         if made {
-            name.made = Some((found.dev(), found.ino()));
+            let mut file = OwnFile::made(&name.path, SFlag::S_IFIFO)
+                .map_err(|error| about(&name.path, "can't look at", &error))?;
+            name.made = Some(file.identity());
             // The umask has taken bits away.
-            fs::set_permissions(&name.path, fs::Permissions::from_mode(mode))
+            file.set_mode(mode & 0o777)
                 .map_err(|error| about(&name.path, "can't set the mode of", &error))?;
         }
         name.made = name.made.filter(|_| !keeps);

@@ -14,6 +14,7 @@ mod listen_watch;
 mod listener;
 pub mod messages;
 mod netlink;
+mod own_file;
 mod permanent;
 mod pipe;
 pub mod process;

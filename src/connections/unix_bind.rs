@@ -2,18 +2,19 @@
 
 use super::datagram::{SeqPacket, UnixDatagrams};
 use super::listener::MOST_WAITING;
+use super::own_file::OwnFile;
 use super::unix::UnixBound;
 use super::unix_address::UnixAddress;
 use nix::errno::Errno as NixErrno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, SFlag, fchmod};
 use nix::unistd::Group;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -179,9 +180,7 @@ impl UnixBind {
         // Two that find the same stale file at the same moment must not remove each other's new one.
         let _lock = lock_folder(path);
         self.make_room(path, kind)?;
-        let socket = self.bind_file(path, kind).map_err(|error| self.cannot("listen on", error))?;
-        let made = fs::symlink_metadata(path).map_err(|error| self.cannot("look at", error))?;
-        let file = (made.dev(), made.ino());
+        let (socket, file) = self.bind_file(path, kind).map_err(|error| self.cannot("listen on", error))?;
         Ok((socket, SocketFile { path: path.to_path_buf(), file }))
     }
 
@@ -213,7 +212,8 @@ impl UnixBind {
         }
     }
 
-    fn bind_file(&self, path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
+    /// The socket, and the device and inode of its file.
+    fn bind_file(&self, path: &Path, kind: SocketType) -> io::Result<(OwnedFd, (u64, u64))> {
         let socket = new_socket(kind)?;
         if self.mode.is_some() || self.group.is_some() {
             // Before it has a name, nobody can connect.
@@ -221,21 +221,23 @@ impl UnixBind {
             fchmod(&socket, Mode::from_bits_truncate(self.mode.unwrap_or(0o777) & group & 0o777))?;
         }
         bind(&socket, UnixAddress::of_path(path)?.as_socket())?;
-        self.set_rights(path).inspect_err(|_| {
+        // What is not ours stays where it is.
+        let mut file = OwnFile::made(path, SFlag::S_IFSOCK)?;
+        self.set_rights(&mut file).inspect_err(|_| {
             let _ = fs::remove_file(path); // the first error says more
         })?;
-        Ok(socket)
+        Ok((socket, file.identity()))
     }
 
     /// The umask has taken bits away, and the group is not the right one yet.
-    fn set_rights(&self, path: &Path) -> io::Result<()> {
+    fn set_rights(&self, file: &mut OwnFile) -> io::Result<()> {
         let mut mode = self.mode;
         if let Some(group) = self.group {
-            chown(path, None, Some(group))?;
-            let made = fs::symlink_metadata(path)?.mode() & 0o777;
+            file.set_group(group)?;
+            let made = file.mode();
             mode = mode.or(Some(made | (made & 0o700) >> 3));
         }
-        mode.map_or(Ok(()), |mode| fs::set_permissions(path, Permissions::from_mode(mode)))
+        mode.map_or(Ok(()), |mode| file.set_mode(mode & 0o777))
     }
 
     fn cannot(&self, what: &str, error: io::Error) -> io::Error {

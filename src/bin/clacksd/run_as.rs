@@ -1,6 +1,8 @@
 //! Becoming a user with fewer rights, once everything is open that needs more.
 
-use nix::unistd::{Gid, Group, Uid, User, chown, getegid, geteuid, initgroups, setgid, setgroups, setuid};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Gid, Group, Uid, User, fchownat, getegid, geteuid, initgroups, setgid, setgroups, setuid};
 use std::ffi::CString;
 use std::path::Path;
 
@@ -51,13 +53,28 @@ impl RunAs {
         Ok(Self { text: text.to_owned(), uid, gid, name })
     }
 
-    /// Gives the user a file, such as a socket that it must be able to remove.
+    /// Gives the user a file that this process has made, such as a socket that it must be able to remove. In a folder of the
+    /// user's it may have put something else there: that is given to nobody.
     ///
     /// # Errors
     /// When that may not be.
     pub(crate) fn give(&self, path: &Path) -> Result<(), String> {
-        chown(path, Some(self.uid), Some(self.gid))
-            .map_err(|error| format!("--run-as: {} can't be given to {}: {error}", path.display(), self.text))
+        let failed =
+            |why: String| format!("--run-as: {} can't be given to {}: {why}", path.display(), self.text);
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(AT_FDCWD, path, flags, Mode::empty()).map_err(|error| failed(error.to_string()))?;
+        let found = fstat(&file).map_err(|error| failed(error.to_string()))?;
+        if (found.st_uid, found.st_gid) == (self.uid.as_raw(), self.gid.as_raw()) {
+            return Ok(());
+        }
+        let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+        let is_made = kind == SFlag::S_IFSOCK || kind == SFlag::S_IFREG;
+        let owners = [geteuid().as_raw(), self.uid.as_raw()];
+        if !is_made || found.st_nlink != 1 || !owners.contains(&found.st_uid) {
+            return Err(failed("somebody has put something else in its place".to_owned()));
+        }
+        fchownat(&file, "", Some(self.uid), Some(self.gid), AtFlags::AT_EMPTY_PATH)
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// Becomes that user, for good. Who is it already stays as it is.
