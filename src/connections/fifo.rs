@@ -334,6 +334,7 @@ mod tests {
     use crate::codec::Lines;
     use crate::{Blocking, Closed, Communicator, Cx, Handler, HandlerResult, Timeouts};
     use std::cell::RefCell;
+    use std::os::unix::fs::PermissionsExt;
     use std::rc::Rc;
 
     #[derive(Clone, Default)]

@@ -9,7 +9,7 @@ use crate::connections::clacks::store::Store;
 use crate::connections::wire::Wire;
 use std::fmt;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Adds a transport to the loop, as the connection to the master.
 pub(in super::super) type Add<'a> = &'a dyn Fn(Wire) -> io::Result<Id<ClacksLines>>;
@@ -47,6 +47,11 @@ impl Server {
         communicator.set_limits(id, limits);
         communicator.set_timeouts(id, timeouts);
         Ok(id)
+    }
+
+    /// To see whether it is gone.
+    pub(in super::super) fn weak(&self) -> Weak<impl Sized + use<>> {
+        Rc::downgrade(&self.0)
     }
 
     /// Looks at the cache.

@@ -1,6 +1,6 @@
 //! The connection of a slave to its master: made, and made again when it is lost.
 
-use super::{MAX_LINE_BEFORE_LOGIN, Server, Session};
+use super::{MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
 use crate::communicator::{Closed, Communicator, Cx, TimerId};
 use crate::connections::clacks::line::ClacksLines;
 use crate::connections::clacks::state::Peer;
@@ -17,7 +17,7 @@ use std::io;
 #[cfg(feature = "tls")]
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// Where the master of a server is, and how often it is tried.
@@ -88,7 +88,8 @@ impl fmt::Display for Uplink {
 
 /// An [`Uplink`] in use.
 pub(super) struct Master {
-    server: Server,
+    /// Which holds this.
+    server: Weak<RefCell<Service>>,
     uplink: Uplink,
     /// The wait before the next try.
     retry: Cell<Option<TimerId>>,
@@ -104,7 +105,7 @@ impl Server {
     /// [stops](Self::stop).
     pub fn link_to_master(&self, communicator: &Communicator, uplink: Uplink) {
         let master = Rc::new(Master {
-            server: self.clone(),
+            server: Rc::downgrade(&self.0),
             uplink,
             retry: Cell::new(None),
             #[cfg(feature = "tls")]
@@ -117,20 +118,29 @@ impl Server {
 }
 
 impl Master {
+    /// The server, unless it stops, or nobody has it any more.
+    fn server(&self) -> Option<Server> {
+        let server = Server(self.server.upgrade()?);
+        let stopping = server.0.borrow().stopping;
+        (!stopping).then_some(server)
+    }
+
     fn connect(self: &Rc<Self>, communicator: &Communicator) {
         self.retry.set(None);
+        let Some(server) = self.server() else { return };
         let connecting = match &self.uplink.address {
             Address::Unix(path) => {
-                let (lines, session) = self.session(Peer::Unix);
-                communicator.connect_unix(path, lines, session).map(|id| self.configure(communicator, id))
+                let (lines, session) = self.session(&server, Peer::Unix);
+                let connected = communicator.connect_unix(path, lines, session);
+                connected.map(|id| self.configure(communicator, &server, id))
             }
             #[cfg(feature = "tls")]
-            Address::Tls { .. } => self.resolve(communicator),
+            Address::Tls { .. } => self.resolve(communicator, &server),
             #[cfg(test)]
             Address::Made(maker) => maker.make(&|transport| {
-                let (lines, session) = self.session(Peer::Unix);
+                let (lines, session) = self.session(&server, Peer::Unix);
                 let id = communicator.stream(transport, lines, session)?;
-                self.configure(communicator, id);
+                self.configure(communicator, &server, id);
                 Ok(id)
             }),
         };
@@ -141,17 +151,17 @@ impl Master {
 
     /// A name is looked up beside the loop, which may take its time.
     #[cfg(feature = "tls")]
-    fn resolve(self: &Rc<Self>, communicator: &Communicator) -> io::Result<()> {
+    fn resolve(self: &Rc<Self>, communicator: &Communicator, server: &Server) -> io::Result<()> {
         let Address::Tls { host, port, .. } = &self.uplink.address else { return Ok(()) };
         let port = *port;
         if let Ok(address) = host.parse::<IpAddr>() {
-            return self.connect_tls(communicator, SocketAddr::new(address, port));
+            return self.connect_tls(communicator, server, SocketAddr::new(address, port));
         }
         let (host, master) = (host.clone(), self.clone());
         let lookup = move || Ok(ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?.collect());
         let lookup =
             communicator.thread(lookup, move |found: Result<io::Result<Vec<_>>, _>, communicator| {
-                if master.server.0.borrow().stopping {
+                if master.server().is_none() {
                     return;
                 }
                 match found {
@@ -175,9 +185,9 @@ impl Master {
     /// Whether there is one that can be tried.
     fn try_another(self: &Rc<Self>, communicator: &Communicator) -> bool {
         #[cfg(feature = "tls")]
-        while !self.server.0.borrow().stopping {
+        while let Some(server) = self.server() {
             let Some(address) = self.others.borrow_mut().pop_front() else { break };
-            match self.connect_tls(communicator, address) {
+            match self.connect_tls(communicator, &server, address) {
                 Ok(()) => return true,
                 Err(error) => log::debug!("master {} at {address}: {error}", self.uplink),
             }
@@ -187,20 +197,25 @@ impl Master {
     }
 
     #[cfg(feature = "tls")]
-    fn connect_tls(self: &Rc<Self>, communicator: &Communicator, address: SocketAddr) -> io::Result<()> {
+    fn connect_tls(
+        self: &Rc<Self>,
+        communicator: &Communicator,
+        server: &Server,
+        address: SocketAddr,
+    ) -> io::Result<()> {
         let Address::Tls { host, client, .. } = &self.uplink.address else { return Ok(()) };
-        let (lines, session) = self.session(Peer::Tcp(address));
+        let (lines, session) = self.session(server, Peer::Tcp(address));
         let id = communicator.connect_tls(address, host, client, lines, session)?;
-        self.configure(communicator, id);
+        self.configure(communicator, server, id);
         Ok(())
     }
 
-    fn session(self: &Rc<Self>, peer: Peer) -> (ClacksLines, Session) {
-        let max_line = self.server.0.borrow().limits.max_line;
+    fn session(self: &Rc<Self>, server: &Server, peer: Peer) -> (ClacksLines, Session) {
+        let max_line = server.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
         let lines = ClacksLines::new().limited_by(limit.clone());
         let session = Session {
-            server: self.server.clone(),
+            server: server.clone(),
             peer,
             client: None,
             waits_for_login: Some(limit),
@@ -211,8 +226,13 @@ impl Master {
         (lines, session)
     }
 
-    fn configure(&self, communicator: &Communicator, id: crate::communicator::Id<ClacksLines>) {
-        let (limits, timeouts) = self.server.0.borrow().connection_limits();
+    fn configure(
+        &self,
+        communicator: &Communicator,
+        server: &Server,
+        id: crate::communicator::Id<ClacksLines>,
+    ) {
+        let (limits, timeouts) = server.0.borrow().connection_limits();
         communicator.set_limits(id, limits);
         communicator.set_timeouts(id, timeouts);
         communicator.set_name(id, &format!("master {}", self.uplink));
@@ -235,7 +255,7 @@ impl Master {
     }
 
     fn failed(self: &Rc<Self>, communicator: &Communicator, why: &str) {
-        if self.server.0.borrow().stopping {
+        if self.server().is_none() {
             return;
         }
         let pause = self.uplink.pause.saturating_add(self.uplink.jitter.mul_f64(random_part()));
@@ -300,7 +320,7 @@ mod tests {
         let client = TlsClient::builder().roots_pem(certified.cert.pem()).build().unwrap();
         let hour = Duration::from_secs(3600);
         let master = Rc::new(Master {
-            server: below.clone(),
+            server: Rc::downgrade(&below.0),
             uplink: Uplink::tls("localhost", listening.address().port(), client).retry(hour, hour),
             retry: Cell::new(None),
             others: RefCell::default(),

@@ -50,6 +50,18 @@ fn linked_servers_agree_in_the_end_whatever_happens() {
     assert!(linked > 0, "no link was ever made: nothing was tested");
 }
 
+#[test]
+fn servers_that_are_linked_go_with_their_loop() {
+    let world = World::new(0);
+    for _ in 0..50 {
+        world.turn();
+    }
+    let servers: Vec<_> = world.nodes.iter().map(|node| node.server.weak()).collect();
+    assert!(servers.len() > 1 && servers.iter().all(|server| server.strong_count() > 0));
+    drop(world);
+    assert!(servers.iter().all(|server| server.strong_count() == 0), "what holds a server is held by it");
+}
+
 struct World {
     communicator: Communicator,
     random: Random,
