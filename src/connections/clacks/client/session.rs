@@ -40,7 +40,7 @@ pub(super) struct Session<H> {
 /// What waits for answers holds clients, often, and they what waits: none of it would ever go.
 impl<H> Drop for Session<H> {
     fn drop(&mut self) {
-        let waiting = std::mem::take(&mut self.requests.borrow_mut().waiting);
+        let waiting = take(&mut self.requests.borrow_mut().waiting);
         drop(waiting); // they are somebody's code
     }
 }

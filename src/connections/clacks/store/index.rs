@@ -65,7 +65,8 @@ fn table(key: &[u8]) -> usize {
     let hash = rest.iter().fold(hash, |hash, byte| mix(hash, (*byte).into()));
     // About 256 times the binary logarithm of 1 and this fraction.
     let part = hash >> 48;
-    (part * (88_244 - (part * 22_708 >> 16)) >> 24) as usize % TABLES
+    let curved = 88_244 - ((part * 22_708) >> 16);
+    ((part * curved) >> 24) as usize % TABLES
 }
 
 #[cfg(test)]
