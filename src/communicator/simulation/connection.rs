@@ -13,6 +13,9 @@ use crate::communicator::slot::{Phase, Ready};
 use std::io::{self, ErrorKind};
 use std::mem::replace;
 
+/// As in `stream.rs`.
+const PIPE_READ: usize = 4096;
+
 impl World {
     /// Whether it has more to do.
     pub(super) fn ready(&mut self, id: usize, begun: &Begun<Body>) -> Result<bool, Closed> {
@@ -110,6 +113,14 @@ impl World {
 
     pub(super) fn read(&mut self, id: usize) -> Result<bool, Closed> {
         let key = self.peers[id].key;
+        if self.peers[id].told {
+            self.pipe_end(id);
+            return if self.core.pipe_is_over(key) { Err(Closed::Eof) } else { self.write_error(key) };
+        }
+        assert_eq!(self.core.is_piped(key), self.peers[id].pipe_to.is_some(), "{key}");
+        if self.peers[id].pipe_to.is_some() {
+            return self.carry(id);
+        }
         let mut budget = 1 + self.random.below(4);
         while self.peers[id].input > 0 {
             assert!(self.peers[id].reading);
@@ -126,7 +137,7 @@ impl World {
             if self.core.interrupted() {
                 self.write_own(id);
                 self.check();
-                if !self.core.may_read(key) {
+                if !self.core.may_read(key) || self.core.is_piped(key) {
                     return Ok(true);
                 }
             }
@@ -137,10 +148,56 @@ impl World {
                 self.close(id, Closed::Eof);
             }
         }
+        self.write_error(key)
+    }
+
+    fn write_error(&mut self, key: Key) -> Result<bool, Closed> {
         match self.core.take_write_error(key) {
             Some(error) => Err(Closed::Io(error)),
             None => Ok(false),
         }
+    }
+
+    /// Reads, and passes on where it is piped.
+    fn carry(&mut self, id: usize) -> Result<bool, Closed> {
+        let key = self.peers[id].key;
+        let mut budget = 1 + self.random.below(4);
+        loop {
+            if !self.core.may_read(key) {
+                return Ok(true);
+            }
+            if self.peers[id].input == 0 {
+                break;
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
+            budget -= 1;
+            let room = self.core.pipe_room(key).max(PIPE_READ);
+            let peer = &mut self.peers[id];
+            let bytes = 1 + self.random.below(peer.input.min(room).min(PATTERN));
+            peer.input -= bytes;
+            (peer.read_since, peer.idle_since) = (self.now, self.now);
+            self.progress += 1;
+            self.core.received(key, bytes, 0);
+            self.pass_on(id, bytes);
+        }
+        if !self.peers[id].ended {
+            return self.write_error(key);
+        }
+        self.peers[id].told = true;
+        self.pipe_end(id);
+        assert_eq!(self.core.is_piped_to(key), self.peers[id].pipe_from.is_some(), "{key}");
+        if self.core.pipe_is_over(key) {
+            return Err(Closed::Eof);
+        }
+        if self.peers[id].pipe_from.is_none() {
+            self.call(id);
+            if self.random.percent(70) && self.peers[id].named {
+                self.close(id, Closed::Eof);
+            }
+        }
+        self.write_error(key)
     }
 
     pub(super) fn later(&mut self, id: usize, begun: &Begun<Body>) {
@@ -310,6 +367,8 @@ impl World {
         let wrote = Wrote { result, greeting, finished, wants_write: wanted };
         if let Some(driver) = self.core.end_write(key, driver, out, wrote) {
             assert!(driver.0 == id && !self.peers[id].alive);
+        } else if finished && phase == Phase::Open {
+            self.core.make_ready(key, Ready::INPUT);
         } else if over {
             assert_eq!(self.core.remove(key).map(|body| body.0), Some(id));
             self.gone(id);

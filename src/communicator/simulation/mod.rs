@@ -14,7 +14,7 @@ mod turn;
 use super::core::{Core, Outside, Who};
 use super::error::Closed;
 use super::key::TimerId;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use peer::{Body, Peer, Permanent};
 use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -191,13 +191,22 @@ impl World {
                 assert!(!peer.refused && slot.phase == Phase::Connecting, "{}", state());
             } else {
                 assert!(slot.phase == Phase::Open && peer.open, "{}", state());
-                assert!(!peer.reading || (peer.input == 0 && peer.ended == peer.told), "{}", state());
+                // What is piped waits for room where it goes: until that has written something, or is established.
+                let full = slot.pipe_full;
+                let target = peer.pipe_to.map(|to| self.core.slot(self.peers[to].key).expect("piped"));
+                let not_yet = |to: &Slot<Body>| to.is_away() || to.upgrade.is_some();
+                let writes =
+                    |to: &Slot<Body>| !to.rest.out.is_empty() || to.write_error.is_some() || not_yet(to);
+                assert!(!full || target.is_some_and(writes), "{}", state());
+                let read = full || (peer.input == 0 && peer.ended == peer.told);
+                assert!(!peer.reading || read, "{}", state());
                 // What could not be written is read out first; then it is lost.
                 let held = (slot.is_held() && !slot.greets())
                     || slot.write_error.is_some()
                     || slot.rest.output_rate.until.is_some();
                 assert!(slot.rest.out.is_empty() || peer.room == 0 || held, "{}", state());
-                assert!(!peer.reading || slot.write_error.is_none(), "{}", state());
+                assert!(!peer.reading || full || slot.write_error.is_none(), "{}", state());
+                assert!(!(peer.reading && peer.pipe_done && slot.finished) || full, "{}", state());
                 assert!(!peer.drained || slot.pressed, "{}", state());
             }
         }

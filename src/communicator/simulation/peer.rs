@@ -73,6 +73,12 @@ pub(super) struct Peer {
     pub(super) told: bool,
     pub(super) gone_out: bool,
 
+    // Whether it carries bytes, where its input goes, whose input it gets, and whether all of its own was passed on.
+    pub(super) streams: bool,
+    pub(super) pipe_to: Option<usize>,
+    pub(super) pipe_from: Option<usize>,
+    pub(super) pipe_done: bool,
+
     pub(super) permanent: Option<Permanent>,
     /// What is queued, and the length of what of it is not written.
     pub(super) queued: VecDeque<Item>,

@@ -6,7 +6,7 @@ use super::random::{PATTERN, pattern};
 use super::timers::Timer;
 use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::core::{Queued, Who};
-use crate::communicator::error::{Closed, SendError, UpgradeError};
+use crate::communicator::error::{Closed, PipeError, SendError, UpgradeError};
 use crate::communicator::output::SHARE_FROM;
 use crate::communicator::pauses::Pauses;
 use crate::communicator::permanent::{Away, Keep, Reconnect};
@@ -25,7 +25,7 @@ impl World {
     pub(super) fn act(&mut self, me: Option<usize>) {
         let target = if self.random.percent(50) { me } else { None };
         let target = target.or_else(|| self.any_peer());
-        let what = self.random.below(46);
+        let what = self.random.below(49);
         match (what, target) {
             (0..4, _) => self.add(what == 0),
             (34, Some(id)) => self.greet(id),
@@ -70,6 +70,10 @@ impl World {
             (40 | 41, Some(id)) => self.set_rates(id),
             (42 | 43, _) => self.rearm_some(),
             (44, Some(id)) => self.add_tagged_date(id),
+            (45..48, Some(id)) => {
+                let other = if self.random.percent(10) { Some(id) } else { self.any_peer() };
+                other.into_iter().for_each(|other| self.pipe(id, other));
+            }
             _ => {}
         }
     }
@@ -133,6 +137,10 @@ impl World {
             inside: None,
             finishing: false,
             failed: false,
+            streams: false,
+            pipe_to: None,
+            pipe_from: None,
+            pipe_done: false,
             drained: false,
             writes: Allowance::default(),
             accepts: Allowance::default(),
@@ -150,6 +158,10 @@ impl World {
         let wants_write = self.peers[id].watched;
         let refused = self.core.place(key, Body(id), wants_write);
         assert_eq!(refused.map(|body| body.0), (!self.peers[id].alive).then_some(id));
+        if !listener && !lasting {
+            self.core.set_stream(key);
+            self.peers[id].streams = true;
+        }
         if let Some(parent) = parent {
             self.core.set_parent(key, self.peers[parent].key);
             if self.peers[parent].named && self.peers[id].alive {
@@ -185,6 +197,7 @@ impl World {
         self.forget_ready(who);
         self.drop_timers_of(id);
         self.live.retain(|&other| other != id);
+        self.unpipe(id);
     }
 
     pub(super) fn drop_timers_of(&mut self, id: usize) {
@@ -214,12 +227,95 @@ impl World {
 
     /// The model's part of an end for good.
     pub(super) fn ended(&mut self, id: usize, lost: bool) {
+        self.end_model(id, lost);
+        self.check();
+    }
+
+    pub(super) fn end_model(&mut self, id: usize, lost: bool) {
         if self.peers[id].named {
             self.peers[id].make_usual(lost);
         }
         self.peers[id].named = false;
         if let Some(inside) = self.peers[id].inside.take() {
             self.peers[id].drop_last(inside);
+        }
+        self.unpipe(id);
+    }
+
+    /// One that has ended takes those with it that have not got, or not said, everything.
+    pub(super) fn unpipe(&mut self, id: usize) {
+        let peer = &mut self.peers[id];
+        let (to, from, done) = (peer.pipe_to.take(), peer.pipe_from.take(), peer.pipe_done);
+        if let Some(to) = to.filter(|&to| to != id) {
+            self.peers[to].pipe_from = None;
+            if !done && self.peers[to].named {
+                self.end_model(to, false);
+            }
+        }
+        if let Some(from) = from.filter(|&from| from != id) {
+            self.peers[from].pipe_to = None;
+            if !self.peers[from].pipe_done && self.peers[from].named {
+                self.end_model(from, false);
+            }
+        }
+    }
+
+    pub(super) fn pipe(&mut self, from: usize, to: usize) {
+        let (source, target) = (&self.peers[from], &self.peers[to]);
+        let (key, to_key) = (source.key, target.key);
+        let broken = self.core.slot(to_key).is_some_and(|slot| slot.write_error.is_some());
+        let expected = if !target.named || target.finishing || broken || !source.named {
+            Err(PipeError::Gone)
+        } else if !source.streams || !target.streams {
+            Err(PipeError::NoStream)
+        } else if source.pipe_to.is_some() || target.pipe_from.is_some() {
+            Err(PipeError::Busy)
+        } else {
+            Ok(())
+        };
+        self.say(|| format!("pipe {key} to {to_key}: {expected:?}"));
+        assert_eq!(self.core.pipe_to(key, to_key), expected, "pipe {key} to {to_key}");
+        if expected.is_ok() {
+            self.peers[from].pipe_to = Some(to);
+            self.peers[to].pipe_from = Some(from);
+        }
+        self.check();
+    }
+
+    /// What came at one goes out at the other.
+    pub(super) fn pass_on(&mut self, id: usize, length: usize) {
+        let to = self.peers[id].pipe_to.expect("it is piped");
+        let (key, to_key, now) = (self.peers[id].key, self.peers[to].key, self.core.now);
+        let start = self.random.below(PATTERN - length + 1);
+        let broken = self.core.slot(to_key).is_some_and(|slot| slot.write_error.is_some());
+        let passed = self.core.pipe(key, &pattern()[start..start + length]);
+        self.say(|| format!("{length} from {key} to {to_key}: {passed:?}"));
+        if broken {
+            assert!(passed.is_none(), "{to_key} can't be written to");
+            return self.check();
+        }
+        if self.peers[to].finishing {
+            assert!(passed.is_none(), "{to_key} has ended its direction");
+            return self.ended(id, false);
+        }
+        let (passed_to, queued) = passed.expect("it is passed on");
+        assert_eq!(passed_to, to_key);
+        let peer = &mut self.peers[to];
+        peer.queued.push_back(Item { start, end: start + length, sent: 0, queued: now, kept: true });
+        peer.queued_len += length;
+        peer.inside = peer.inside.map(|inside| inside + length);
+        self.check();
+        if queued == Queued::Now {
+            self.write(to_key);
+        }
+    }
+
+    /// All input was passed on.
+    pub(super) fn pipe_end(&mut self, id: usize) {
+        self.core.pipe_end(self.peers[id].key);
+        let Some(to) = self.peers[id].pipe_to.filter(|_| self.peers[id].named) else { return };
+        if !std::mem::replace(&mut self.peers[id].pipe_done, true) && self.peers[to].named {
+            self.peers[to].finishing = true;
         }
         self.check();
     }

@@ -1,6 +1,7 @@
 //! Timers and time limits: what the program sets, and what the clocks bring.
 
 use super::World;
+use super::peer::Peer;
 use crate::communicator::DEFAULT_PRIORITY;
 use crate::communicator::core::Who;
 use crate::communicator::key::TimerId;
@@ -175,6 +176,44 @@ impl World {
         limits.chain(own.map(|(at, ..)| *at)).min().unwrap_or(u64::MAX)
     }
 
+    /// Whoever is not established in time takes those with it that it is piped with.
+    fn take_along(&self, first: &mut [u64]) {
+        let mut ended = Vec::new();
+        for &id in &self.live {
+            let slot = self.core.slot(self.peers[id].key).filter(|slot| slot.permanent.is_none());
+            let connecting = slot.filter(|slot| slot.phase == Phase::Connecting && slot.enabled);
+            let limits = connecting.into_iter().flat_map(|slot| slot.limits_in_time());
+            let closes = |limit: &Limit| matches!(limit, Limit::Connect | Limit::Timeout(_));
+            let limit = limits.filter(|(limit, at)| closes(limit) && *at <= self.now).map(|(_, at)| at).min();
+            ended.extend(limit.map(|at| (at, id)));
+        }
+        ended.sort_unstable();
+        let mut gone = Vec::new();
+        while !ended.is_empty() {
+            let (at, id) = ended.remove(0);
+            if gone.contains(&id) {
+                continue;
+            }
+            gone.push(id);
+            let Peer { pipe_to, pipe_from, pipe_done, .. } = self.peers[id];
+            let to = pipe_to.filter(|_| !pipe_done);
+            let from = pipe_from.filter(|&from| !self.peers[from].pipe_done);
+            for other in to.into_iter().chain(from).filter(|other| !gone.contains(other)) {
+                ended.insert(0, (at, other));
+                let place = self.live.iter().position(|&live| live == other).expect("it is piped");
+                first[place] = first[place].min(at);
+            }
+            // What it had to say has had to wait for this one.
+            let waits = pipe_from.filter(|&from| self.peers[from].pipe_done && !gone.contains(&from));
+            if let Some(place) = waits.and_then(|from| self.live.iter().position(|&live| live == from)) {
+                let slot = self.core.slot(self.peers[self.live[place]].key).expect("alive");
+                if slot.pipe_full && slot.enabled && slot.reading && slot.ready.has(Ready::INPUT) {
+                    first[place] = first[place].min(at);
+                }
+            }
+        }
+    }
+
     pub(super) fn expire(&mut self, now: u64) {
         assert!(now >= self.now);
         let next =
@@ -191,7 +230,8 @@ impl World {
             }
         }
         due.sort_unstable();
-        let first: Vec<u64> = self.live.iter().map(|&id| self.first_limit(id, &due)).collect();
+        let mut first: Vec<u64> = self.live.iter().map(|&id| self.first_limit(id, &due)).collect();
+        self.take_along(&mut first);
         let expected: Vec<_> = self
             .live
             .iter()
@@ -205,7 +245,9 @@ impl World {
         self.core.expire(now);
         for (id, pending, over) in expected {
             let ready = self.core.slot(self.peers[id].key).map(|slot| slot.ready).expect("alive");
-            for (what, over) in over {
+            // What it is piped with may have ended, and taken it along.
+            let goes_on = !self.peers[id].named || self.core.open(self.peers[id].key).is_some();
+            for (what, over) in over.into_iter().filter(|_| goes_on) {
                 assert_eq!(ready.has(what), over, "{}: {what:?}", self.peers[id].key);
                 if over && !pending.has(what) {
                     let peer = &mut self.peers[id];
@@ -218,6 +260,11 @@ impl World {
             }
             // A time limit may have closed it.
             self.peers[id].named = self.core.open(self.peers[id].key).is_some();
+        }
+        for id in self.live.clone() {
+            if !self.peers[id].named {
+                self.end_model(id, false);
+            }
         }
         for (at, _, n) in due {
             let timer = &mut self.timers[n];
