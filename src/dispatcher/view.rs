@@ -175,6 +175,11 @@ impl<'a> MessageRef<'a> {
         message
     }
 
+    /// Whether these are the bytes that came in: nothing of this program's has made it.
+    pub(crate) fn is_as_it_came(self) -> bool {
+        matches!(self.source, Source::Text(_))
+    }
+
     /// Appends the text form, without a line end.
     ///
     /// # Errors

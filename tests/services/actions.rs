@@ -200,6 +200,25 @@ fn what_a_peer_makes_up_does_not_fill_the_counts() {
 }
 
 #[test]
+fn what_is_passed_on_as_it_came_does_not_fill_the_counts() {
+    let mut dispatcher = Dispatcher::new();
+    dispatcher
+        .on("*", |_: &mut Log, message, call| {
+            call.reply(message)?;
+            Ok(call.reply(Message::new("OWN")?.view())?)
+        })
+        .unwrap();
+    let input: String = (0..2000).map(|number| format!("MADE_UP_{number}\n")).collect();
+    let (output, service) = World::new(Log::default(), dispatcher).finish(&input);
+    assert_eq!(output.lines().count(), 4000);
+    let service = service.borrow();
+    let coverage = service.dispatcher.coverage();
+    let commands: Vec<_> = coverage.commands().iter().map(|(command, _)| *command).collect();
+    assert_eq!(commands, ["OWN"]);
+    assert_eq!((coverage.get("OWN").sent, coverage.others().sent), (2000, 2000));
+}
+
+#[test]
 fn a_message_goes_to_many() {
     let mut dispatcher = Dispatcher::new();
     struct Chat {

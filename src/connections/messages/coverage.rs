@@ -10,7 +10,8 @@ const COMMAND_LENGTH_MAX: usize = 64;
 /// How many messages of each command were received, sent and refused: what a test, or an operator, has not seen yet.
 ///
 /// What a peer makes up has no count of its own: only commands that the program sends, handles by name, or has a
-/// definition for; so a peer can neither fill the memory nor crowd out the others.
+/// definition for; so a peer can neither fill the memory nor crowd out the others. A message that is passed on as it came is still
+/// the peer's.
 #[derive(Debug, Clone, Default)]
 pub struct Coverage {
     commands: ByCommand<Counts>,
@@ -62,8 +63,9 @@ impl Coverage {
         self.count(command, known, |counts| counts.received += 1);
     }
 
-    pub(super) fn sent(&mut self, command: &str, times: usize) {
-        self.count(command, || true, |counts| counts.sent += times as u64);
+    /// As [`received`](Self::received).
+    pub(super) fn sent(&mut self, command: &str, times: usize, known: impl FnOnce() -> bool) {
+        self.count(command, known, |counts| counts.sent += times as u64);
     }
 
     /// A message that was counted as received.
@@ -96,7 +98,7 @@ mod tests {
         coverage.received("STOP", || true);
         coverage.received("STOP", || panic!("it is known already"));
         coverage.refused("STOP");
-        coverage.sent("ALIVE", 3);
+        coverage.sent("ALIVE", 3, || true);
         assert_eq!(coverage.get("STOP"), Counts { received: 2, sent: 0, refused: 1 });
         let commands: Vec<_> = coverage.commands().iter().map(|(command, _)| *command).collect();
         assert_eq!(commands, ["ALIVE", "STOP"]);
@@ -118,11 +120,11 @@ mod tests {
     fn there_is_a_limit_whoever_names_the_commands() {
         let mut coverage = Coverage::default();
         for number in 0..COMMANDS_MAX + 7 {
-            coverage.sent(&format!("EVENT{number}"), 1);
+            coverage.sent(&format!("EVENT{number}"), 1, || true);
         }
         assert_eq!(coverage.commands().len(), COMMANDS_MAX);
         assert_eq!(coverage.others().sent, 7);
-        coverage.sent("EVENT0", 1);
+        coverage.sent("EVENT0", 1, || true);
         assert_eq!(coverage.get("EVENT0").sent, 2);
     }
 }

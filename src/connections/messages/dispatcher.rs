@@ -282,8 +282,7 @@ impl<S: 'static> Dispatcher<S> {
         peer: &dyn Peer,
     ) -> Result<Dispatched, HandlerError> {
         let Self { table, definitions, coverage, .. } = self;
-        let known = || table.handles(message.command()) || definitions.get(message.command()).is_some();
-        coverage.received(message.command(), known);
+        coverage.received(message.command(), || is_known(table, definitions, message));
         if self.trace {
             log::debug!("connection {}: received {message:?}", peer.key());
         }
@@ -494,7 +493,9 @@ impl<S: 'static> Dispatcher<S> {
     }
 
     fn sent(&mut self, message: MessageRef<'_>, times: usize, to: fmt::Arguments<'_>) {
-        self.coverage.sent(message.command(), times);
+        let Self { table, definitions, coverage, .. } = self;
+        let known = || !message.is_as_it_came() || is_known(table, definitions, message);
+        coverage.sent(message.command(), times, known);
         if self.trace {
             log::debug!("{to}: sent {message:?}");
         }
@@ -515,6 +516,11 @@ impl<S> fmt::Debug for Dispatcher<S> {
             .field("requests", &self.requests.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a command is one of the program's, and not made up by a peer.
+fn is_known<S>(table: &Table<Action<S>>, definitions: &Definitions, message: MessageRef<'_>) -> bool {
+    table.handles(message.command()) || definitions.get(message.command()).is_some()
 }
 
 /// So many characters of a text that a peer has sent are logged.
