@@ -3,6 +3,7 @@
 mod actions;
 mod built_in;
 mod datagrams;
+mod noise;
 mod requests;
 mod transports;
 mod world;

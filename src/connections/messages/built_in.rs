@@ -105,10 +105,13 @@ fn log_complaint<S: Hooks>(_: &mut S, message: MessageRef<'_>, call: &mut Call<'
 
 fn leak<S: Hooks>(_: &mut S, _: MessageRef<'_>, call: &mut Call<'_, S>) -> HandlerResult {
     let (entries, requests) = (call.dispatcher().table().len(), call.dispatcher().requests());
-    let connections = call.connections();
-    let queued: usize = connections.iter().map(|connection| connection.queued + connection.unread).sum();
-    let count = connections.len();
-    log::info!("LEAK: {count} connections hold {queued} bytes; {requests} requests wait; {entries} entries");
+    let communicator = call.communicator();
+    call.say(log::Level::Info, || {
+        let connections = communicator.connections();
+        let queued: usize = connections.iter().map(|connection| connection.queued + connection.unread).sum();
+        let count = connections.len();
+        format!("LEAK: {count} connections hold {queued} bytes; {requests} requests wait; {entries} entries")
+    });
     Ok(())
 }
 

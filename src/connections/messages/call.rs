@@ -173,6 +173,10 @@ impl<S: 'static> Call<'_, S> {
     pub(super) fn complain(&mut self, what: impl FnOnce() -> String) {
         self.dispatcher.complain(self.peer, what);
     }
+
+    pub(super) fn say(&mut self, level: log::Level, what: impl FnOnce() -> String) {
+        self.dispatcher.say(level, self.peer, what);
+    }
 }
 
 /// A peer that is sent something before what waits for it.

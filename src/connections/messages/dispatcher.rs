@@ -391,11 +391,16 @@ impl<S: 'static> Dispatcher<S> {
 
     /// Logs what is suspicious about a peer, unless there was too much of that.
     pub(super) fn complain(&mut self, peer: &dyn Peer, what: impl FnOnce() -> String) {
+        self.say(log::Level::Warn, peer, what);
+    }
+
+    /// Logs what a peer has caused, unless there was too much of that.
+    pub(super) fn say(&mut self, level: log::Level, peer: &dyn Peer, what: impl FnOnce() -> String) {
         if let Some(dropped) = self.noise.may(peer.communicator().time()) {
             if dropped > 0 {
-                log::warn!("{dropped} messages like the next one were not logged");
+                log::log!(level, "{dropped} messages like the next one were not logged");
             }
-            log::warn!("connection {}: {}", peer.key(), what());
+            log::log!(level, "connection {}: {}", peer.key(), what());
         }
     }
 }

@@ -4,6 +4,7 @@ use super::call::Call;
 use super::datagrams::Recipient;
 use crate::communicator::{Closed, HandlerResult, Timeout};
 use crate::dispatcher::MessageRef;
+use log::Level;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -83,7 +84,7 @@ pub trait Hooks: Sized + 'static {
     /// # Errors
     /// End the connection.
     fn log_rotate(&mut self, message: MessageRef<'_>, call: &mut Call<'_, Self>) -> HandlerResult {
-        log::info!("LOG_ROTATE: this service has no log files of its own");
+        call.say(Level::Info, || "LOG_ROTATE: this service has no log files of its own".to_owned());
         Ok(())
     }
 
@@ -100,7 +101,7 @@ pub trait Hooks: Sized + 'static {
     /// # Errors
     /// End the connection.
     fn restart(&mut self, message: MessageRef<'_>, call: &mut Call<'_, Self>) -> HandlerResult {
-        log::warn!("RESTART has no effect on this service");
+        call.say(Level::Warn, || "RESTART has no effect on this service".to_owned());
         Ok(())
     }
 
