@@ -119,7 +119,7 @@ impl Node {
         let live = self.state.store().entries_from(None).filter(|(_, entry)| !entry.deleted);
         // Keys with an equals sign, of arithmetic, can't be exchanged.
         let live = live.filter(|(key, _)| !key.contains(&b'='));
-        live.map(|(key, entry)| (key.to_vec(), entry.value.clone())).collect()
+        live.map(|(key, entry)| (key.to_vec(), entry.value.to_vec())).collect()
     }
 }
 

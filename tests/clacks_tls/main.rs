@@ -4,6 +4,7 @@
 #[path = "../support/cable.rs"]
 mod cable;
 #[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "made for the tests of TLS itself")]
 mod certificates;
 #[path = "../support/program.rs"]
 mod program;

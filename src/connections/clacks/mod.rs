@@ -29,4 +29,4 @@ pub use state::{
     Attempt, ClientIndex, Closing, Counters, Event, Flow, NodeId, Now, Output, Peer, Permissions, Settings,
     State, Traffic, Users, token,
 };
-pub use store::{Change, Entry, Full, Merged, Purged, Retention, Store, Sweep};
+pub use store::{Change, Entry, Full, KeptValue, Merged, Purged, Retention, Store, Sweep};

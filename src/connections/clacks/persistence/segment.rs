@@ -288,7 +288,7 @@ mod tests {
             found.next_frame - 100,
             found.good,
             found.end,
-            store.get(b"same").map(|entry| entry.value.clone()),
+            store.get(b"same").map(|entry| entry.value.to_vec()),
         ))
     }
 

@@ -363,7 +363,7 @@ impl Node {
     fn cache(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.server.look(|store| {
             let live = store.entries_from(None).filter(|(_, entry)| !entry.deleted);
-            live.map(|(key, entry)| (key.to_vec(), entry.value.clone())).collect()
+            live.map(|(key, entry)| (key.to_vec(), entry.value.to_vec())).collect()
         })
     }
 

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(again, [5, CHUNK, CHUNK + 1, 3 * CHUNK - 1, 3 * CHUNK]);
         assert_eq!((entries.len(), entries.iter().count()), (3 * CHUNK + 1, 3 * CHUNK + 1));
         assert_eq!(entries[CHUNK + 2], entry(CHUNK + 2));
-        entries[7].value.clear();
+        entries[7].value.set(b"");
         assert_eq!(entries.get_mut(7).map(|entry| entry.value.len()), Some(0));
         assert_eq!(entries.get(100 * CHUNK), None);
         assert_eq!(entries.into_entries().count(), 3 * CHUNK + 1);

@@ -1,12 +1,16 @@
 //! What the cache keeps for a key, and for how long.
 
+use super::value::KeptValue;
 use crate::connections::clacks::number::{Number, Operand};
 
-/// What is kept for a key.
+const _: () = assert!(size_of::<Option<Entry>>() == 64, "an entry has become longer");
+
+/// What is kept for a key. A cache line.
 #[derive(Debug, Clone, Default)]
+#[repr(align(64))]
 pub struct Entry {
     /// The value; empty in a tombstone.
-    pub value: Vec<u8>,
+    pub value: KeptValue,
     /// When the value was set, or the tombstone: the newer one wins between servers.
     pub cache_time: f64,
     /// When the value was last asked for; 0 where that is not known.
@@ -14,7 +18,7 @@ pub struct Entry {
     /// Is this a tombstone?
     pub deleted: bool,
     /// What the value shows only 15 digits of, if arithmetic made it.
-    pub(super) number: Option<Number>,
+    pub(super) number: Option<Box<Number>>,
     /// Does it stand among the changes?
     pub(super) is_noted: bool,
     /// The last exchange of caches whose other server has this very entry; 0 if it was changed since. Fits into what is
@@ -25,7 +29,7 @@ pub struct Entry {
 /// Who else has an entry is no part of it.
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        let of = |entry: &Self| (entry.cache_time, entry.access_time, entry.deleted, entry.number);
+        let of = |entry: &Self| (entry.cache_time, entry.access_time, entry.deleted, entry.number.clone());
         self.value == other.value && of(self) == of(other)
     }
 }
@@ -33,13 +37,21 @@ impl PartialEq for Entry {
 impl Entry {
     /// An entry whose value is text.
     pub fn new(value: Vec<u8>, cache_time: f64, access_time: f64) -> Self {
-        Self { value, cache_time, access_time, deleted: false, number: None, is_noted: false, shared: 0 }
+        Self {
+            value: value.into(),
+            cache_time,
+            access_time,
+            deleted: false,
+            number: None,
+            is_noted: false,
+            shared: 0,
+        }
     }
 
     /// A removed entry.
     pub fn tombstone(cache_time: f64, access_time: f64) -> Self {
         Self {
-            value: Vec::new(),
+            value: KeptValue::default(),
             cache_time,
             access_time,
             deleted: true,
@@ -51,9 +63,9 @@ impl Entry {
 
     /// What arithmetic starts from.
     pub(super) fn operand(&self) -> Operand {
-        match self.number {
+        match &self.number {
             _ if self.deleted => Operand::ZERO,
-            Some(number) => number.into(),
+            Some(number) => (**number).into(),
             None => Operand::stored(&self.value),
         }
     }

@@ -7,6 +7,7 @@ mod index;
 #[cfg(test)]
 mod model;
 mod remains;
+mod value;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,10 +16,11 @@ use std::sync::Arc;
 
 pub use changes::Change;
 pub use entry::{Entry, Purged, Retention};
+pub use value::KeptValue;
 
 use changes::Changes;
 use entries::Entries;
-use index::Index;
+use index::{Hash, Index};
 use remains::Remains;
 
 use super::number::{Number, Operand};
@@ -71,9 +73,6 @@ const ENTRY_COST: usize = 200;
 /// memory than the largest of them.
 const FREED_PER_ENTRY: usize = 4;
 
-/// The smallest buffer of a value: what an allocator hands out anyway, and enough for any counter.
-const VALUE_MIN: usize = 24;
-
 impl Store {
     /// An empty cache that refuses what would make it larger than so many bytes, its own overhead included.
     pub fn new(bytes_max: Option<usize>) -> Self {
@@ -92,7 +91,8 @@ impl Store {
 
     /// The value, unless it is unknown or removed; it counts as asked for.
     pub fn retrieve(&mut self, key: &[u8], now: f64) -> Option<&[u8]> {
-        let entry = self.entries.get_mut(self.by_key.get(key)?)?;
+        let slot = self.find(key)?;
+        let entry = self.entries.get_mut(slot)?;
         if entry.deleted {
             return None;
         }
@@ -218,7 +218,7 @@ impl Store {
 
     /// The entry, a tombstone too.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(self.by_key.get(key)?)
+        self.entries.get(self.find(key)?)
     }
 
     /// The live keys in byte order, all of them or those behind `after`.
@@ -254,7 +254,7 @@ impl Store {
                 None => {
                     let value = &mut self.entries[slot].value;
                     self.bytes -= value.capacity();
-                    value.shrink_to(VALUE_MIN);
+                    value.shrink();
                     self.bytes += value.capacity();
                 }
             }
@@ -306,8 +306,9 @@ impl Store {
         assert_eq!(self.by_key.len(), self.entries.len());
         assert_eq!(self.order.len(), self.entries.len());
         for (key, slot) in &self.order {
-            assert_eq!(self.by_key.get(key), Some(*slot), "{key:?}");
+            assert_eq!(self.find(key), Some(*slot), "{key:?}");
             let entry = &self.entries[*slot];
+            assert_eq!(entry.value.key(), &**key);
             assert!(!entry.deleted || entry.value.is_empty() && entry.number.is_none(), "{key:?}: {entry:?}");
         }
         let tombstones = self.entries.iter().filter(|entry| entry.deleted).count();
@@ -317,8 +318,14 @@ impl Store {
         assert_eq!(self.bytes, keys + values + ENTRY_COST * self.entries.len());
     }
 
+    #[inline]
     fn find(&self, key: &[u8]) -> Option<usize> {
-        self.by_key.get(key)
+        self.find_hashed(self.by_key.hash(key), key)
+    }
+
+    #[inline]
+    fn find_hashed(&self, hash: Hash, key: &[u8]) -> Option<usize> {
+        self.by_key.find(hash, |slot| self.entries[slot].value.key() == key)
     }
 
     /// The key's slot, a new one if need be, with room for a value of so many bytes.
@@ -336,29 +343,30 @@ impl Store {
 
     fn make_room(&mut self, slot: usize, value_len: usize) -> Result<(), Full> {
         let value = &mut self.entries[slot].value;
-        let old = value.capacity();
-        if value_len > old {
-            let new = value_len.max(VALUE_MIN);
+        let (old, key_len) = (value.capacity(), value.key().len());
+        if key_len + value_len > old {
+            let new = KeptValue::capacity_for(key_len, value_len);
             if self.bytes - old + new > self.bytes_max.unwrap_or(usize::MAX) {
                 return Err(Full);
             }
-            *value = Vec::with_capacity(new);
+            *value = KeptValue::with_capacity(value.key(), value_len);
             self.bytes = self.bytes - old + value.capacity();
         }
         Ok(())
     }
 
     fn insert(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
-        let value = Vec::with_capacity(if value_len == 0 { 0 } else { value_len.max(VALUE_MIN) });
-        let bytes = self.bytes + ENTRY_COST + key.len() + value.capacity();
-        if bytes > self.bytes_max.unwrap_or(usize::MAX) {
+        let cost = ENTRY_COST + key.len();
+        let more = cost + KeptValue::capacity_for(key.len(), value_len);
+        if self.bytes + more > self.bytes_max.unwrap_or(usize::MAX) {
             return Err(Full);
         }
-        self.bytes = bytes;
+        let value = KeptValue::with_capacity(key, value_len);
+        self.bytes += cost + value.capacity();
         self.tidy(FREED_PER_ENTRY);
         let slot = self.entries.insert(Entry { value, ..Entry::default() });
         let key: Arc<[u8]> = key.into();
-        self.by_key.insert(key.clone(), slot);
+        self.by_key.insert(self.by_key.hash(&key), slot);
         self.order.insert(key, slot);
         Ok(slot)
     }
@@ -368,13 +376,15 @@ impl Store {
         let entry = &mut self.entries[slot];
         self.tombstones -= usize::from(entry.deleted);
         self.bytes -= entry.value.capacity();
-        entry.value.clear();
-        entry.value.extend_from_slice(value);
+        entry.value.set(value);
         self.bytes += entry.value.capacity();
         (entry.cache_time, entry.access_time) = times;
         entry.deleted = false;
         entry.shared = 0;
-        entry.number = number;
+        match (number, &mut entry.number) {
+            (Some(number), Some(place)) => **place = number,
+            (number, place) => *place = number.map(Box::new),
+        }
         self.dirty = true;
         self.changes.put(slot, key, entry);
     }
@@ -383,7 +393,9 @@ impl Store {
         let entry = &mut self.entries[slot];
         self.tombstones += usize::from(!entry.deleted);
         self.bytes -= entry.value.capacity();
-        *entry = Entry { is_noted: entry.is_noted, ..Entry::tombstone(times.0, times.1) };
+        let value = KeptValue::with_capacity(key, 0);
+        self.bytes += value.capacity();
+        *entry = Entry { value, is_noted: entry.is_noted, ..Entry::tombstone(times.0, times.1) };
         self.dirty = true;
         self.changes.put(slot, key, entry);
     }
@@ -399,7 +411,7 @@ impl Store {
 
     fn forget(&mut self, key: &[u8], slot: usize) {
         let entry = self.entries.remove(slot);
-        self.by_key.remove(key);
+        self.by_key.remove(self.by_key.hash(key), slot);
         self.order.remove(key);
         self.tombstones -= usize::from(entry.deleted);
         self.bytes -= ENTRY_COST + key.len() + entry.value.capacity();

@@ -46,7 +46,7 @@ impl Model {
     fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) {
         let number = result(self.0.get(key).map_or(Operand::ZERO, Entry::operand));
         let mut entry = Entry::new(number.text().to_vec(), now, now);
-        entry.number = Some(number);
+        entry.number = Some(Box::new(number));
         self.0.insert(key.to_vec(), entry);
     }
 
@@ -54,7 +54,7 @@ impl Model {
         // The newest; of those a value rather than a tombstone; of those the smallest.
         let rank = |entry: &Entry| (entry.cache_time, !entry.deleted);
         let wins = |own: &Entry| match rank(&entry).partial_cmp(&rank(own)) {
-            Some(Ordering::Equal) => entry.value < own.value,
+            Some(Ordering::Equal) => *entry.value < *own.value,
             order => order == Some(Ordering::Greater),
         };
         if self.0.get(key).is_none_or(wins) {

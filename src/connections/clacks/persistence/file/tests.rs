@@ -179,5 +179,5 @@ fn a_file_loads_into_a_store() {
     let mut store = Store::new(None);
     read_file(&data("v3-values.dat")[..], NOW, &mut |key, entry| store.load(key, entry)).unwrap();
     assert_eq!((store.live(), store.tombstones(), store.is_dirty()), (130, 1, false));
-    assert_eq!(store.get(b"v060").unwrap().value, b"\xff\xfe");
+    assert_eq!(*store.get(b"v060").unwrap().value, *b"\xff\xfe");
 }

@@ -25,7 +25,7 @@ type Entries = BTreeMap<Vec<u8>, Entry>;
 
 fn entries(store: &Store) -> Entries {
     let plain = |entry: &Entry| {
-        let mut plain = Entry::new(entry.value.clone(), entry.cache_time, entry.access_time);
+        let mut plain = Entry::new(entry.value.to_vec(), entry.cache_time, entry.access_time);
         plain.deleted = entry.deleted;
         plain
     };
@@ -163,7 +163,7 @@ impl World {
 
     fn get(&self, key: &str) -> Option<String> {
         let entry = self.store.get(key.as_bytes()).filter(|entry| !entry.deleted)?;
-        Some(String::from_utf8(entry.value.clone()).unwrap())
+        Some(String::from_utf8(entry.value.to_vec()).unwrap())
     }
 
     fn troubles(&self) -> Vec<&str> {
