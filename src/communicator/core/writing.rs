@@ -31,10 +31,11 @@ impl<D, F> Core<D, F> {
         push: impl FnOnce(&mut OutQueue, &mut Spares),
     ) -> Result<Queued, SendError> {
         let now = self.now;
-        if Self::writable(&mut self.slots, key)?.permanent.is_some() {
+        let mut slot = Self::writable(&mut self.slots, key)?;
+        if slot.permanent.is_some() {
             self.room_while_away(key, len, keep)?;
+            slot = Self::writable(&mut self.slots, key)?;
         }
-        let slot = Self::writable(&mut self.slots, key)?;
         let first = slot.rest.out.is_empty();
         push(&mut slot.rest.out, &mut self.spares);
         if let Some(permanent) = &mut slot.permanent {
@@ -68,6 +69,9 @@ impl<D, F> Core<D, F> {
         let slot = &mut self.slots[key.slot as usize];
         let len = slot.rest.out.len();
         slot.pressed |= len >= slot.settings.limits.high_water;
+        if slot.dirty && !first && len < WRITE_AT_ONCE {
+            return Queued::Later; // as it was decided for what was queued before
+        }
         if first && slot.stuck {
             // A layer below holds bytes back. From now on something waits that the loop knows of.
             slot.rest.stalled_since = self.now;

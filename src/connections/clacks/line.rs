@@ -69,6 +69,15 @@ impl Codec for ClacksLines {
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Result<Decoded<Line<'a>>, DecodeError> {
         let max = self.shared_max.as_ref().map_or(self.max, |max| max.get());
         let unseen = input.get(self.seen..).unwrap_or_default();
+        // Most lines end with CR LF, and have no other CR.
+        if self.seen == 0
+            && !self.skipping
+            && let Some(at) = memchr2(b'\r', b'\n', unseen)
+            && unseen[at..].starts_with(b"\r\n")
+            && (1..=max).contains(&at)
+        {
+            return Ok(Decoded::Item(Line::Line(&input[..at]), at + 2));
+        }
         let Some(end) = memchr(b'\n', unseen).map(|at| self.seen + at) else {
             self.seen = input.len();
             // One more for the CR before the LF that is still to come.

@@ -124,6 +124,13 @@ struct Side {
     cut: Vec<(Key, usize)>,
 }
 
+impl Side {
+    /// Whether a call has asked for something.
+    fn asks(&self) -> bool {
+        self.tidy || self.shutdown.is_some() || !self.logins.is_empty()
+    }
+}
+
 impl Server {
     /// Makes a server; it needs somewhere to [listen](Self::listen_unix).
     pub fn start(
@@ -246,14 +253,27 @@ impl Server {
         communicator: &Communicator,
         call: impl FnOnce(&mut State<Id<ClacksLines>>, Now, &mut Connections<'_>) -> R,
     ) -> R {
-        let (result, shutdown, logins, tidy, must_notice) = {
+        let (result, has_more) = {
             let service = &mut *self.0.borrow_mut();
             let now = service.now(communicator);
             let Service { state, side, .. } = service;
             let result = call(state, now, &mut Connections { communicator, side });
+            (result, service.side.asks() || service.must_notice())
+        };
+        if has_more {
+            self.see_to_it(communicator);
+        }
+        result
+    }
+
+    /// Does what was asked for in a call, and can't be done inside.
+    #[cold]
+    fn see_to_it(&self, communicator: &Communicator) {
+        let (shutdown, logins, tidy, must_notice) = {
+            let service = &mut *self.0.borrow_mut();
             let side = &mut service.side;
             let tidy = std::mem::take(&mut side.tidy);
-            (result, side.shutdown.take(), std::mem::take(&mut side.logins), tidy, service.must_notice())
+            (side.shutdown.take(), std::mem::take(&mut side.logins), tidy, service.must_notice())
         };
         if tidy {
             self.tidy_soon(communicator);
@@ -265,7 +285,6 @@ impl Server {
         if must_notice {
             self.notice_change(communicator);
         }
-        result
     }
 
     /// Stops in that time, unless an earlier stop is asked for already.
