@@ -34,6 +34,11 @@ pub fn unknown_answer(request: MessageRef<'_>) -> Option<Message> {
     complaint("UNKNOWN", request, &[])
 }
 
+/// The answer where the right one has more than `limit` bytes, which is all that the transport takes: an INVALID that says so.
+pub(crate) fn too_long_answer(request: MessageRef<'_>, limit: usize) -> Option<Message> {
+    complaint("INVALID", request, &[("message", format!("the answer has more than {limit} bytes"))])
+}
+
 fn complaint(command: &str, request: MessageRef<'_>, parameters: &[(&str, String)]) -> Option<Message> {
     if matches!(request.command(), "INVALID" | "UNKNOWN") {
         return None;
@@ -98,6 +103,8 @@ mod tests {
         assert_eq!(unknown("FOO a=1").as_deref(), Some("UNKNOWN command=FOO"));
         assert_eq!(unknown("<web:cart foo").as_deref(), Some("web:cart/UNKNOWN command=foo"));
         assert_eq!(unknown("FOO serial=7").as_deref(), Some("UNKNOWN command=FOO;serial=7"));
+        // A serial that can't be written.
+        assert_eq!(unknown("FOO serial=7\0;a=").as_deref(), Some("UNKNOWN command=FOO"));
     }
 
     #[test]

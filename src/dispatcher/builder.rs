@@ -40,7 +40,7 @@ impl Builder {
     }
 
     /// Addresses the message to the sender of `request`, as far as its name can be written as a destination, and repeats
-    /// the request's [`serial`](super::SERIAL), if it has at most 128 bytes.
+    /// the request's [`serial`](super::SERIAL), if it has at most 128 bytes and can be written as text.
     pub fn answer_to(self, request: MessageRef<'_>) -> Self {
         self.change(|message| {
             // A destination with a server and no service could not be written.
@@ -50,6 +50,7 @@ impl Builder {
             }
             if let Some(serial) = request.get(SERIAL)
                 && (1..=SERIAL_MAX).contains(&serial.len())
+                && !serial.contains(&0)
             {
                 message.set_known(SERIAL, &*serial);
             }

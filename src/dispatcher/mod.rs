@@ -47,6 +47,7 @@ mod timespec;
 mod value;
 mod view;
 
+pub(crate) use answers::too_long_answer;
 pub use answers::{invalid_answer, unknown_answer};
 pub use broadcast::Broadcast;
 pub use builder::Builder;

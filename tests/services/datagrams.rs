@@ -306,6 +306,21 @@ fn requests_are_answered_or_time_out() {
 }
 
 #[test]
+fn an_answer_that_is_too_long_is_said_to_be() {
+    let udp = Udp::new(&DatagramMessages::new());
+    for number in 0..200 {
+        udp.service.borrow_mut().dispatcher.on(&format!("COMMAND_{number}"), Notes::note).unwrap();
+    }
+    let expected = "me/INVALID command=HELP;message=the answer has more than 1024 bytes;serial=7";
+    assert_eq!(udp.ask("<:me HELP serial=7"), expected);
+    let long = "1".repeat(1000);
+    let expected = "INVALID command=ALIVE;message=the answer has more than 1024 bytes";
+    assert_eq!(udp.ask(&format!("ALIVE serial={long}")), expected);
+    // Of a request that can be answered the answer can be written.
+    assert_eq!(udp.ask("FOO serial=7\0;a="), "UNKNOWN command=FOO");
+}
+
+#[test]
 fn who_was_not_asked_can_t_answer_without_the_serial() {
     let udp = || UdpSocket::bind("127.0.0.1:0").unwrap();
     let messages = DatagramMessages::new();

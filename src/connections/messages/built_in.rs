@@ -72,7 +72,7 @@ fn alive<S: Hooks>(_: &mut S, message: MessageRef<'_>, call: &mut Call<'_, S>) -
             answer = answer.with(name, &*value);
         }
     }
-    call.try_reply(answer.finish()?.view());
+    call.try_reply(message, &answer.finish()?);
     Ok(())
 }
 
@@ -87,7 +87,7 @@ fn help<S: Hooks>(state: &mut S, message: MessageRef<'_>, call: &mut Call<'_, S>
     if !patterns.is_empty() {
         answer = answer.with("patterns", join(patterns));
     }
-    call.try_reply(answer.finish()?.view());
+    call.try_reply(message, &answer.finish()?);
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn unknown<S: Hooks>(_: &mut S, message: MessageRef<'_>, call: &mut Call<'_, S>)
     }
     call.complain(|| format!("{} is unknown here", shown(message.command().as_bytes())));
     if let Some(answer) = unknown_answer(message) {
-        call.try_reply(answer.view());
+        call.try_reply(message, &answer);
     }
     Ok(())
 }

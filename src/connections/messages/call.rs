@@ -3,8 +3,9 @@
 use super::dispatcher::Dispatcher;
 use super::peer::{Link, Peer};
 use super::requests::{Request, RequestError};
+use crate::codec::EncodeError;
 use crate::communicator::{Communicator, HandlerResult, Id, Key, SendError};
-use crate::dispatcher::{Builder, Captures, Message, MessageRef, Messages};
+use crate::dispatcher::{Builder, Captures, Message, MessageRef, Messages, too_long_answer};
 use std::fmt;
 use std::ops::Deref;
 
@@ -166,8 +167,16 @@ impl<'a, S: 'static> Call<'a, S> {
 
 /// # For the built-in commands
 impl<S: 'static> Call<'_, S> {
-    pub(super) fn try_reply(&mut self, message: MessageRef<'_>) {
-        self.dispatcher.try_send(self.peer, message);
+    /// Answers `request`; if the answer is too long for the transport, that is the answer.
+    pub(super) fn try_reply(&mut self, request: MessageRef<'_>, answer: &Message) {
+        let shorter = match self.dispatcher.send(self.peer, answer.view()) {
+            Ok(()) => return,
+            Err(SendError::Encode(EncodeError::TooLong { limit })) => too_long_answer(request, limit),
+            Err(error) => return self.complain(|| format!("{} not sent: {error}", answer.command())),
+        };
+        if let Some(shorter) = shorter {
+            self.dispatcher.try_send(self.peer, shorter.view());
+        }
     }
 
     pub(super) fn complain(&mut self, what: impl FnOnce() -> String) {
