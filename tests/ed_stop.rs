@@ -97,10 +97,9 @@ fn a_process_is_asked_ever_more_urgently() {
 
 #[test]
 fn who_is_suspended_is_waked_to_end() {
-    let victim = Victim::ignoring("INT");
-    let pid = Pid::from_raw(victim.pid().parse().unwrap());
-    kill(pid, Signal::SIGSTOP).unwrap();
-    check(ed_stop().args(["-t", "0.1", &victim.pid()]), 0, "has ended after SIGTERM", "");
+    let victim = Victim::ignoring("");
+    kill(Pid::from_raw(victim.pid().parse().unwrap()), Signal::SIGSTOP).unwrap();
+    check(ed_stop().args(["-t", "20", &victim.pid()]), 0, "has ended after SIGINT", "");
 }
 
 #[test]

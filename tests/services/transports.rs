@@ -167,10 +167,12 @@ fn number(number: i64) -> Message {
 
 type End = ThreadEnd<Message, Message>;
 
+/// How long the service waits, what the thread does, and what the service has seen.
+type Case = (Duration, fn(End), &'static [&'static str]);
+
 #[test]
 fn a_service_asks_a_thread_and_hears_of_its_end() {
-    // How long the service waits, what the thread does, and what the service has seen.
-    let cases: [(Duration, fn(End), &[&str]); 6] = [
+    let cases: [Case; 6] = [
         (
             LONG,
             |end| {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// Stop a process, and wait until it has ended.
 ///
-/// It is asked by SIGINT, after the time-out by SIGTERM (and SIGCONT, should it be suspended), and, only if that is allowed, made to
-/// end by SIGKILL.
+/// It is asked by SIGINT (and waked by SIGCONT, should it be suspended), after the time-out by SIGTERM, and, only if that is
+/// allowed, made to end by SIGKILL.
 #[derive(Debug, Parser)]
 #[command(
     name = "ed-stop",

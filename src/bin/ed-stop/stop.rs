@@ -68,8 +68,8 @@ impl Plan<'_> {
                 say(format_args!("ed-stop: {who} has ended"));
                 return Ok(());
             }
-            if matches!(step, Step::Signal(Signal::TERM)) {
-                // Who was suspended would never see it.
+            if matches!(step, Step::Signal(Signal::INT)) {
+                // Who is suspended would never see it.
                 process.signal(Signal::CONT)?;
             }
             if Progress::new(&who).wait(process, time)? {
