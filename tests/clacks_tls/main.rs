@@ -1,8 +1,8 @@
 //! clacksd and its clients over TCP and TLS: certificates, strangers, reloading.
 
-#[allow(dead_code, reason = "the tests of TLS itself use all of it")]
 #[path = "../support/cable.rs"]
 mod cable;
+#[allow(dead_code, reason = "the tests of TLS itself use all of it")]
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "made for the tests of TLS itself")]
 mod certificates;
