@@ -318,7 +318,7 @@ enum Asked {
 }
 
 /// How sure it is that the sender of a datagram is who was asked.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Nearness {
     Same,
     /// It may have a socket of its own for answers, as services of the C++ library have.
@@ -387,5 +387,40 @@ fn outcome(message: MessageRef<'_>) -> Outcome {
             Outcome::Refused(NoAnswer::Invalid(String::from_utf8_lossy(&said).into_owned()))
         }
         _ => Outcome::Answered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_answer_by_udp_is_whoever_was_asked_or_may_have_been() {
+        let check = |asked: &str, sender: &str, expected| {
+            let asked = Asked::new(Recipient::Udp(asked.parse().unwrap()));
+            let nearness = asked.nearness(Recipient::Udp(sender.parse().unwrap()));
+            assert_eq!(nearness, expected, "{sender}");
+        };
+        check("192.0.2.1:7", "192.0.2.1:7", Some(Nearness::Same));
+        check("192.0.2.1:7", "192.0.2.1:8", Some(Nearness::SameHost));
+        check("192.0.2.1:7", "[::ffff:192.0.2.1]:7", Some(Nearness::Same));
+        check("192.0.2.1:7", "192.0.2.2:7", None);
+        check("[2001:db8::1]:7", "[2001:db8::2]:7", None);
+        // Many were asked.
+        check("192.0.2.255:7", "192.0.2.1:7", Some(Nearness::Possible));
+        check("255.255.255.255:7", "192.0.2.1:7", Some(Nearness::Possible));
+        check("224.0.0.1:7", "192.0.2.1:7", Some(Nearness::Possible));
+        check("[ff02::1]:7", "[fe80::1]:7", Some(Nearness::Possible));
+        check("192.0.2.255:7", "192.0.2.255:8", Some(Nearness::SameHost));
+    }
+
+    #[test]
+    fn who_may_answer_through_a_unix_socket_has_the_same_name_or_none() {
+        let name = |name: &str| UnixAddress::abstract_name(name).unwrap();
+        let asked = Asked::new(Recipient::Unix(&name("a")));
+        assert_eq!(asked.nearness(Recipient::Unix(&name("a"))), Some(Nearness::Same));
+        assert_eq!(asked.nearness(Recipient::Unix(&name("b"))), None);
+        assert_eq!(asked.nearness(Recipient::Unix(&UnixAddress::unnamed())), Some(Nearness::Possible));
+        assert_eq!(asked.nearness(Recipient::Udp("192.0.2.1:7".parse().unwrap())), None);
     }
 }
