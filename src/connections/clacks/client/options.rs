@@ -13,7 +13,7 @@ use super::route::HostPort;
 use super::route::Route;
 use crate::communicator::{Communicator, Reconnect};
 #[cfg(feature = "tls")]
-use crate::connections::tls::{TlsClient, TlsClientBuilder};
+use crate::connections::tls::TlsClientBuilder;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// client.store(b"temperature", b"21.5")?;
 /// # Ok::<(), eventdispatcher::connections::clacks::client::ClientError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
     place: Option<Place>,
     #[cfg(feature = "tls")]
@@ -50,20 +50,6 @@ enum Place {
 enum PasswordFrom {
     Given(Password),
     File(PathBuf),
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            place: None,
-            #[cfg(feature = "tls")]
-            tls: TlsClient::builder(),
-            user: None,
-            password: None,
-            name: None,
-            manners: Manners::default(),
-        }
-    }
 }
 
 impl ClientOptions {
