@@ -1,7 +1,7 @@
 //! Where a server listens.
 
 use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
-use crate::communicator::{Communicator, HandlerResult, Key, Limits, Timeouts};
+use crate::communicator::{Budget, Communicator, HandlerResult, Key, Limits, Timeouts};
 use crate::connections::clacks::line::ClacksLines;
 use crate::connections::clacks::state::Peer;
 use crate::connections::{Accept, Incoming, Transport, UnixBind};
@@ -16,6 +16,7 @@ use std::io;
 #[cfg(feature = "tls")]
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// So many clients of one listener may be in their TLS handshakes while there are as many clients as there may be: room
 /// to tell some that there are too many.
@@ -131,11 +132,18 @@ impl Server {
         let service = self.0.borrow();
         let (limits, timeouts) = service.connection_limits();
         communicator.set_limits(listener, limits);
+        communicator.set_budget(listener, budget());
         communicator.set_timeouts(listener, timeouts);
         // Those in a handshake are no clients yet, so that the server's own limit does not see them.
         let most = service.limits.max_clients.saturating_add(HANDSHAKES);
         communicator.set_most_clients(listener, most);
     }
+}
+
+/// What one client may have done before others have their turn: of a large cache little is at hand for the processor, and the
+/// usual time would be felt.
+pub(super) fn budget() -> Budget {
+    Budget { time: Duration::from_millis(2), ..Budget::default() }
 }
 
 impl Service {

@@ -1,5 +1,6 @@
 //! The connection of a slave to its master: made, and made again when it is lost.
 
+use super::listen::budget;
 use super::{MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
 use crate::communicator::{Closed, Communicator, Cx, TimerId};
 use crate::connections::clacks::line::ClacksLines;
@@ -234,6 +235,7 @@ impl Master {
     ) {
         let (limits, timeouts) = server.0.borrow().connection_limits();
         communicator.set_limits(id, limits);
+        communicator.set_budget(id, budget());
         communicator.set_timeouts(id, timeouts);
         communicator.set_name(id, &format!("master {}", self.uplink));
     }
