@@ -85,6 +85,24 @@ fn the_tests_of_the_comparison_exist() {
     assert_eq!(points, (1..=19).collect());
 }
 
+#[test]
+fn the_tests_of_the_kinds_exist() {
+    let sources = [files(&package().join("tests"), ".rs"), files(&package().join("src"), ".rs")].concat();
+    let texts: Vec<String> = sources.iter().map(|file| read(file)).collect();
+    let known: BTreeSet<&str> = texts.iter().flat_map(|text| tests(text)).collect();
+    let page = read(&package().join("docs/kinds.md"));
+    let (mut count, mut missing) = (0, Vec::new());
+    for row in prose(&page).filter(|line| line.starts_with('|') && !line.contains("---")) {
+        let shown = row.trim_matches('|').rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<_> = code(shown).collect();
+        assert!(!names.is_empty() || shown.contains("shown by"), "nothing shows {row}");
+        count += names.len();
+        missing.extend(names.into_iter().filter(|name| !known.contains(name)));
+    }
+    assert!(missing.is_empty(), "no such tests: {missing:#?}");
+    assert!(count > 150, "only {count} tests");
+}
+
 /// What the sources define for others: the names of items, and `Type::name` for what belongs to a type.
 fn defined() -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -277,6 +277,22 @@ const KINDS: &[Kind] = &[
             let _ = theirs.write_all(b"x");
         }))
     }),
+    kind("descriptor of others", 1, |stage| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let calls = stage.calls.clone();
+        let key = stage.communicator.on_ready(ours, WaitFor::Reading, move |socket, _, communicator| {
+            let mut came = false;
+            while socket.read(&mut [0; 16]).is_ok_and(|count| count > 0) {
+                came = true;
+            }
+            if came {
+                calls.called(communicator);
+            }
+            Ok(WaitFor::Reading)
+        });
+        Some(Made::new(key.unwrap(), move |_| drop(theirs.write_all(b"x"))))
+    }),
     kind("terminal", 3, |stage| {
         let pair = nix::pty::openpty(None, None).unwrap();
         for end in [&pair.master, &pair.slave] {

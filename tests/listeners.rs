@@ -5,7 +5,8 @@ mod bed;
 use bed::{DEADLINE, Log, Peer, assert_log, has_ended, receive, receive_all, run, settle, turn, unix, until};
 use eventdispatcher::codec::Lines;
 use eventdispatcher::{
-    Budget, Communicator, HandlerResult, Incoming, Key, Timeouts, Transport, UnixBind, on_item, unix_stream,
+    Budget, Communicator, HandlerResult, Incoming, Key, Reconnect, Timeouts, ToUnix, Transport, UnixAddress,
+    UnixBind, on_item, unix_stream,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -615,4 +617,36 @@ fn streams_from_elsewhere_and_accepted_ones_are_alike() {
     drop(client);
     run(&communicator);
     assert_log(&log, &["connected", "\"x\"", "eof", "closed: Eof"]);
+}
+
+#[test]
+fn a_name_without_a_file_is_found_whatever_its_bytes() {
+    let own = std::process::id();
+    let named = |name: &str| format!("{name}{own}").into_bytes();
+    let names =
+        [named("plain"), named("a\0b\0"), [b"\xff/".to_vec(), named("x")].concat(), vec![own as u8; 107]];
+    for name in names {
+        let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+        let bound = UnixBind::abstract_name(name.clone()).bind().unwrap();
+        assert_eq!(bound.address().unwrap().as_abstract(), Some(&name[..]));
+        let echo = || on_item::<Lines, _>(|line, cx| Ok(cx.reply(line)?));
+        communicator
+            .listen(bound, move |client| {
+                client.serve(Lines::new(), echo())?;
+                Ok(())
+            })
+            .unwrap();
+        let address = UnixAddress::abstract_name(&name).unwrap();
+        let client = || log.probe("").on_connected(|cx| Ok(cx.reply("hello")?));
+        communicator.connect_unix_to(&address, Lines::new(), client()).unwrap();
+        let again = Reconnect::new("0.01".parse().unwrap());
+        communicator.permanent(ToUnix::address(address), again, Lines::new, client());
+        // Others find it under the same bytes, and not under those with a NUL behind.
+        let of = |name: &[u8]| std::os::unix::net::SocketAddr::from_abstract_name(name);
+        UnixStream::connect_addr(&of(&name).unwrap()).unwrap();
+        if let Ok(longer) = of(&[&name[..], b"\0"].concat()) {
+            assert_eq!(UnixStream::connect_addr(&longer).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        until(&communicator, || log.count("\"hello\"") == 2);
+    }
 }
