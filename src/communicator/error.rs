@@ -63,7 +63,7 @@ pub enum UpgradeError {
     /// It is not established, or is being upgraded already.
     Busy,
     /// It reconnects by itself: what is kept for the next transport would leave that without the layer. A connector
-    /// makes transports with their layers.
+    /// makes transports with their layers, also those that begin in mid-stream.
     Permanent,
 }
 

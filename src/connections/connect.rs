@@ -21,7 +21,7 @@ use std::path::PathBuf;
 /// | [`ToFifo`] | the writing end of a named pipe |
 #[cfg_attr(
     feature = "tls",
-    doc = "| [`ToTls`](crate::tls::ToTls) | TLS around what another connector makes |"
+    doc = "| [`ToTls`](crate::tls::ToTls), [`ToStartTls`](crate::tls::ToStartTls) | TLS around what another connector makes, from the first byte or in mid-stream |"
 )]
 /// | a closure | whatever it wants |
 pub trait Connect: 'static {

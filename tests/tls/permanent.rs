@@ -3,7 +3,7 @@
 use crate::certificates::{Authority, fitting};
 use crate::stage::{Seen, line, raw_server, run_until, run_with, send};
 use eventdispatcher::codec::Lines;
-use eventdispatcher::tls::{TlsClient, ToTls};
+use eventdispatcher::tls::{BeforeTls, TlsClient, ToStartTls, ToTls};
 use eventdispatcher::{
     Attempt, Away, Closed, Communicator, Connect, Cx, Handler, HandlerResult, Pauses, Reconnect, TcpConnect,
     ToUnix, on_item,
@@ -152,4 +152,88 @@ fn it_works_over_unix_sockets_and_connectors_that_answer_later() {
     check(&communicator, Later(listening.address()), &client);
     let wrong = ToTls::new(Later(listening.address()), "no name", &client).unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
+}
+
+fn talk(number: usize, line: &str) -> std::io::Result<BeforeTls> {
+    match (number, line) {
+        (0, "") => Ok(BeforeTls::Listen),
+        (1, "welcome") => Ok(BeforeTls::Say(b"STARTTLS\n".to_vec())),
+        (2, "wait") => Ok(BeforeTls::Listen),
+        (3, "GO ON") => Ok(BeforeTls::Start),
+        _ => Err(std::io::Error::other(format!("line {number} is {line:?}"))),
+    }
+}
+
+#[test]
+fn each_attempt_talks_before_tls_and_nothing_leaves_without_it() {
+    let (_, server, client) = fitting();
+    let (communicator, seen) = (Communicator::new().unwrap(), Seen::default());
+    let listening = communicator
+        .listen_tcp(any_port(), move |client| {
+            let server = server.clone();
+            let answer = move |line: &str, cx: &Cx<'_, Lines>| {
+                if line == "STARTTLS" {
+                    cx.reply("wait")?;
+                    cx.reply("GO ON")?;
+                    return Ok(cx.start_tls_server(cx.id(), &server)?);
+                }
+                assert!(cx.tls_info(cx.id()).is_some(), "{line} came without TLS");
+                cx.reply(&line.to_uppercase())?;
+                cx.close();
+                Ok(())
+            };
+            let communicator = client.communicator();
+            let id = client.serve(Lines::new(), on_item::<Lines, _>(answer))?;
+            Ok(communicator.send(id, "welcome")?)
+        })
+        .unwrap();
+    let to = ToStartTls::new(TcpConnect::from(listening.address()), "localhost", &client, talk).unwrap();
+    assert_eq!(to.name(), format!("localhost ({})", listening.address()));
+    let id = communicator.permanent(to, quickly(), Lines::new, Lasting(seen.clone()));
+    // One for each connection: what is not answered yet is sent again only if it was not written.
+    for (word, answer) in [("one", "ONE"), ("two", "TWO"), ("three", "THREE")] {
+        communicator.send(id, word).unwrap();
+        run_until(&communicator, &seen, || seen.last().starts_with("lost"));
+        assert!(seen.has(answer), "{:?}", seen.all());
+        seen.add("next");
+    }
+    let all = seen.all();
+    assert_eq!(all.iter().filter(|event| *event == "connected, verified: true").count(), 3, "{all:?}");
+}
+
+#[test]
+fn who_does_not_agree_to_tls_or_says_too_much_has_failed() {
+    let long = "x".repeat(20_000);
+    let cases = [
+        ("go away\n".to_owned(), "line 1 is \"go away\""),
+        ("welcome\r\nwait\nNO\n".to_owned(), "line 3 is \"NO\""),
+        ("welcome\nwait\nGO ON\nbehind".to_owned(), "6 bytes of input stand before the layer"),
+        ("welcome\nwa".to_owned(), "the other side has closed in the handshake"),
+        (long, "the other side says too much before TLS"),
+        ("welcome\nwait\nGO ON\n".to_owned(), "the other side has closed in the handshake"),
+        ("\u{ff}".to_owned() + "\n", "line 1 is"),
+    ];
+    let authority = Authority::new();
+    let client = TlsClient::builder().roots_pem(&authority.pem).build().unwrap();
+    for (says, expected) in cases {
+        let listener = TcpListener::bind(any_port()).unwrap();
+        let below = TcpConnect::from(listener.local_addr().unwrap());
+        let to = ToStartTls::new(below, "localhost", &client, talk).unwrap();
+        let (communicator, seen) = (Communicator::new().unwrap(), Seen::default());
+        let once = Reconnect::new(Pauses::never());
+        let id = communicator.permanent(to, once, Lines::new, Lasting(seen.clone()));
+        communicator.send(id, "secret").unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(says.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut heard = Vec::new();
+            let _ = stream.read_to_end(&mut heard);
+            heard
+        });
+        let heard = run_with(&communicator, &seen, server);
+        assert!(!String::from_utf8_lossy(&heard).contains("secret"), "{heard:?}");
+        run_until(&communicator, &seen, || seen.has("failed"));
+        assert!(seen.all().iter().any(|event| event.contains(expected)), "{expected}: {:?}", seen.all());
+    }
 }

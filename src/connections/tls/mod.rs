@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | TCP | [`connect_tls`](Communicator::connect_tls) | [`listen_tls`](Communicator::listen_tls) |
 //! | TCP or any other stream, reconnecting | [`permanent`](Communicator::permanent) of a [`ToTls`] | – |
+//! | the same, in mid-stream | [`permanent`](Communicator::permanent) of a [`ToStartTls`] | – |
 //! | any other stream | [`stream`](Communicator::stream) of a [`Tls::client`] | [`Incoming::tls`] |
 //! | in mid-stream (STARTTLS) | [`start_tls_client`](Communicator::start_tls_client) | [`start_tls_server`](Communicator::start_tls_server) |
 //! | beside plain clients on one listener | – | [`Incoming::detect_tls`] |
@@ -136,6 +137,7 @@ mod info;
 mod options;
 mod pem;
 mod server;
+mod talk;
 mod to;
 mod transport;
 mod verify;
@@ -146,6 +148,7 @@ pub use detect::DetectTls;
 pub use error::{CertificateFault, TlsError};
 pub use info::{TlsInfo, TlsVersion};
 pub use server::{TlsServer, TlsServerBuilder};
+pub use talk::{BeforeTls, StartTls, ToStartTls};
 pub use to::ToTls;
 pub use transport::Tls;
 
