@@ -9,9 +9,9 @@ use eventdispatcher::codec::Lines;
 use eventdispatcher::connections::messages::{Call, Dispatcher, Hooks, Service};
 use eventdispatcher::dispatcher::{Message, MessageRef};
 use eventdispatcher::{
-    Budget, Command, Communicator, Fd, Fifo, FromThread, Handler, Key, ListenWatch, OnItem, Reconnect,
-    Records, SeqPacket, Signal, ToFifo, ToUnix, Transport, UdpBind, UdpPackets, UnixBind, UnixPackets,
-    WaitFor, Watch, WithDescriptors, on_item, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
+    Budget, Command, Communicator, Fd, Fifo, FromThread, Handler, Key, ListenWatch, Reconnect, Records,
+    SeqPacket, Signal, ToFifo, ToUnix, Transport, UdpBind, UdpPackets, UnixBind, UnixPackets, WaitFor, Watch,
+    WithDescriptors, on_item, pipe, pipe_pair, tcp_stream, unix_pair, unix_stream,
 };
 use eventdispatcher::{Cx, HandlerResult};
 use nix::sys::signal::{Signal as Raise, raise};
@@ -470,7 +470,8 @@ fn tls(stage: &Stage, (ours, theirs): (impl Transport, impl Transport)) -> Optio
     let client = TlsClient::builder().roots_pem(made.cert.pem()).build().unwrap();
     let communicator = &stage.communicator;
     let id = communicator.stream(Tls::server(ours, &server).unwrap(), Lines::new(), stage.lines()).unwrap();
-    let ignore: OnItem<fn(&str, &Cx<'_, Lines>) -> HandlerResult> = on_item::<Lines, _>(|_, _| Ok(()));
+    let ignore: eventdispatcher::OnItem<fn(&str, &Cx<'_, Lines>) -> HandlerResult> =
+        on_item::<Lines, _>(|_, _| Ok(()));
     let far = Tls::client(theirs, "localhost", &client).unwrap();
     let far = communicator.stream(far, Lines::new(), ignore).unwrap();
     Some(Made::new(id, move |communicator| {
