@@ -315,6 +315,94 @@ fn a_folder_that_is_renamed_before_it_was_looked_at_is_followed_all_the_same() {
     }
 }
 
+/// What is there, as far as it was told.
+fn add_up(told: &[String]) -> BTreeSet<PathBuf> {
+    let mut known: BTreeSet<PathBuf> = BTreeSet::new();
+    for told in told {
+        let told = told.trim_end_matches('/');
+        let (what, path) = told.split_once(' ').unwrap();
+        match what {
+            "exists" | "created" => drop(known.insert(path.into())),
+            "removed" => known.retain(|known| !known.starts_with(path)),
+            "renamed" => {
+                let (from, to) = path.split_once(" to ").unwrap();
+                known.retain(|known| !known.starts_with(to));
+                let moved =
+                    known.iter().filter_map(|known| Some(Path::new(to).join(known.strip_prefix(from).ok()?)));
+                let moved: Vec<PathBuf> = moved.map(|path| path.components().collect()).collect();
+                known.retain(|known| !known.starts_with(from));
+                known.extend(moved);
+                known.insert(to.into());
+            }
+            _ => {}
+        }
+    }
+    known
+}
+
+fn all_below(folder: &Path, name: &Path, found: &mut BTreeSet<PathBuf>) {
+    found.insert(name.to_owned());
+    for entry in fs::read_dir(folder.join(name)).into_iter().flatten().flatten() {
+        let name = name.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            all_below(folder, &name, found);
+        } else {
+            found.insert(name);
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_tree_what_is_told_adds_up_to_it() {
+    for seed in 0..150_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = move |end: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 11) % end
+        };
+        let mut stage = Stage::new();
+        stage.mkdir("tree/a");
+        stage.watch(|watch, stage| watch.tree(stage.path("tree")));
+        stage.in_steps();
+        let mut done = Vec::new();
+        for _ in 0..60 {
+            // A few names, so that they come again.
+            let mut name = || {
+                let depth = 1 + below(3);
+                (0..depth).fold("tree".to_owned(), |path, _| {
+                    format!("{path}/{}", ["a", "b", "c"][below(3) as usize])
+                })
+            };
+            let (one, other) = (name(), name());
+            match below(9) {
+                0 | 1 => drop(fs::create_dir(stage.path(&one))),
+                2 => drop(fs::create_dir_all(stage.path(&one))),
+                3 => drop(fs::File::create_new(stage.path(&one))),
+                4 | 5 => drop(fs::rename(stage.path(&one), stage.path(&other))),
+                6 => drop(fs::remove_dir_all(stage.path(&one))),
+                7 => drop(fs::remove_file(stage.path(&one))),
+                _ => drop(fs::rename(stage.path(&one), stage.path("tree/d"))),
+            }
+            done.push((one, other));
+            for _ in 0..below(5) {
+                stage.step();
+            }
+        }
+        let told = stage.told();
+        let mut there = BTreeSet::new();
+        all_below(stage.folder.path(), Path::new("tree"), &mut there);
+        assert_eq!(add_up(&told), there, "seed {seed}: {told:#?}");
+        // And all of it is followed.
+        for folder in there.iter().filter(|path| stage.folder.path().join(path).is_dir()) {
+            let file = folder.join("new").to_str().unwrap().to_owned();
+            fs::File::create(stage.path(&file)).unwrap();
+            assert!(stage.told().contains(&format!("created {file}")), "seed {seed}: {file}");
+        }
+    }
+}
+
 #[test]
 fn what_was_renamed_away_since_it_was_looked_at_may_be_made_anew() {
     let mut stage = Stage::new();

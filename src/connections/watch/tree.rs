@@ -540,8 +540,11 @@ impl Engine {
                 self.came(path, directory);
             }
         } else if mask.contains(Flags::IN_DELETE) {
-            self.found.remove(path);
+            self.forget_found(path, directory);
             self.tell(Seen::Removed, path, directory);
+            if directory {
+                self.forget(path); // another one may have its name by now
+            }
             self.resolve_below(path);
         } else {
             self.changed(path, mask, directory);
@@ -561,7 +564,14 @@ impl Engine {
 
     fn renamed(&mut self, from: &Path, to: &Path, directory: bool) {
         self.forget_found(from, directory);
-        self.forget_found(to, directory);
+        if self.found.contains(to) {
+            // It was told by looking, or what it has replaced was: nobody knows which.
+            self.moved = Some(Moved { cookie: 0, path: from.to_owned(), directory });
+            self.gone_elsewhere();
+            self.forget_found(to, directory);
+            self.forget(to);
+            return self.came(to, directory);
+        }
         let wanted = |path: &Path| self.targets.iter().any(|target| target.wants(path));
         if wanted(from) && wanted(to) {
             for target in &mut self.targets {
