@@ -103,6 +103,27 @@ fn the_tests_of_the_kinds_exist() {
     assert!(count > 150, "only {count} tests");
 }
 
+/// Names of tests are sentences: no function of the library has as many words.
+#[test]
+fn the_tests_that_pages_name_exist() {
+    let mut texts = Vec::new();
+    for folder in ["src", "tests"] {
+        texts.extend(files(&package().join(folder), ".rs").iter().map(|file| read(file)));
+    }
+    let known: BTreeSet<_> = texts.iter().flat_map(|text| tests(text)).collect();
+    for page in ["docs/reliability.md", "docs/security.md"] {
+        let text = read(&package().join(page));
+        let named: BTreeSet<_> = prose(&text)
+            .flat_map(code)
+            .filter(|name| name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit()))
+            .filter(|name| name.matches('_').count() > 2)
+            .collect();
+        assert!(named.len() > 20, "{page} names {} tests", named.len());
+        let missing: Vec<_> = named.difference(&known).collect();
+        assert!(missing.is_empty(), "{page}: there are no tests {missing:?}");
+    }
+}
+
 /// What the sources define for others: the names of items, and `Type::name` for what belongs to a type.
 fn defined() -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -150,7 +150,12 @@ fn convert(found: &Found, to: &Path, force: bool) -> Result<(), String> {
 }
 
 fn write(found: &Found, to: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    // What somebody has put there may be a link to another file.
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     write_file(&mut file, found.store.entries_from(None))?;
     file.sync_all()
 }
