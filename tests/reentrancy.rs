@@ -833,3 +833,43 @@ fn close_all_lets_everybody_finish() {
     a.read_to_string(&mut got).unwrap();
     assert_eq!(got, "bye\n");
 }
+
+// ---- the end of the program ---------------------------------------------------------------------------------------
+
+/// Says in the environment of this test's own program how it is to end.
+const ENDS: &str = "ED_TEST_ENDS";
+
+#[test]
+fn a_program_may_end_wherever_it_is() {
+    /// Ends the program when it is dropped, if it is to.
+    struct Ends(bool);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            // The thread's communicator can be asked to the last.
+            let _ = communicator().connections();
+            if self.0 {
+                std::process::exit(7);
+            }
+        }
+    }
+    let ways = ["callback", "destructor", "post", "before any turn"];
+    let Ok(way) = std::env::var(ENDS) else {
+        for way in ways {
+            let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+            program.args(["a_program_may_end_wherever_it_is", "--exact", "--test-threads=1"]);
+            let ended = program.env(ENDS, way).output().unwrap();
+            assert_eq!(ended.status.code(), Some(7), "{way}: {ended:?}");
+        }
+        return;
+    };
+    let ends = Ends(way == "destructor");
+    let kept = Ends(false);
+    communicator().after(Duration::from_secs(3600), move |_| drop(kept));
+    match &*way {
+        "callback" => drop(communicator().after(Duration::ZERO, |_| std::process::exit(7))),
+        "destructor" => drop(communicator().after(Duration::ZERO, move |_| drop(ends))),
+        "post" => communicator().remote().unwrap().post(|_| std::process::exit(7)).unwrap(),
+        _ => std::process::exit(7),
+    }
+    communicator().run().unwrap();
+}

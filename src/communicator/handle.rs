@@ -11,7 +11,7 @@ use super::rate::Rates;
 use super::remote::{Inbox, Remote};
 use super::settings::{Budget, Limits, Timeouts};
 use super::slot::{Phase, Settings};
-use super::turn::CLEARINGS;
+use super::turn::{CLEARINGS, catch};
 use super::wall_clock::{self, WallClock};
 use crate::codec::Codec;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -77,7 +77,7 @@ impl Drop for Shared {
         let (mut drivers, calls, others) = self.core.get_mut().take_all();
         // Others may hold a part of a connection: the sender to a thread, the name of a process that is to be killed.
         for driver in &mut drivers {
-            if catch_unwind(AssertUnwindSafe(|| driver.release())).is_err() {
+            if catch(|| driver.release()).is_err() {
                 log::error!("a connection panicked when it was closed");
             }
         }
@@ -87,7 +87,7 @@ impl Drop for Shared {
         let corpses = drivers.into_iter().map(Corpse::Driver).chain(calls.map(Corpse::Timer));
         let corpses = corpses.chain(others.map(Corpse::Other));
         for corpse in corpses.chain(self.graveyard.take()) {
-            if catch_unwind(AssertUnwindSafe(|| drop(corpse))).is_err() {
+            if catch(|| drop(corpse)).is_err() {
                 log::error!("the destructor of a handler panicked");
             }
         }
@@ -120,7 +120,7 @@ impl Drop for End {
             if last.0.calling.get() || last.0.turning.get() {
                 return; // the process exits from inside a callback
             }
-            let emptied = catch_unwind(AssertUnwindSafe(|| last.empty()));
+            let emptied = catch(|| last.empty());
             INSTANCE.with(|instance| drop(instance.take()));
             if emptied.is_err() {
                 return;

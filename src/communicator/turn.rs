@@ -8,7 +8,6 @@ use super::key::{Key, TimerId};
 use super::permanent::Lost;
 use super::slot::{Phase, Ready};
 use super::wall_clock;
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -348,7 +347,7 @@ impl Communicator {
         let called = catch(call);
         self.0.calling.set(false);
         if let Err(panic) = &called {
-            log::error!("{what} panicked: {}", text(panic));
+            log::error!("{what} panicked: {}", panic);
         }
         self.bury();
         called.is_err()
@@ -454,7 +453,7 @@ impl Communicator {
         let closed = catch(|| self.let_go(&mut driver, registered));
         self.0.calling.set(called);
         if let Err(panic) = closed {
-            log::error!("a transport panicked when it was closed: {}", text(&panic));
+            log::error!("a transport panicked when it was closed: {}", panic);
         }
         self.0.graveyard.borrow_mut().push_back(Corpse::Driver(driver));
         self.bury();
@@ -490,7 +489,7 @@ impl Communicator {
             let corpse = self.0.graveyard.borrow_mut().pop_front();
             let Some(corpse) = corpse else { break };
             if let Err(panic) = catch(|| drop(corpse)) {
-                log::error!("the destructor of a handler panicked: {}", text(&panic));
+                log::error!("the destructor of a handler panicked: {}", panic);
             }
         }
         self.0.calling.set(false);
@@ -522,7 +521,7 @@ impl Communicator {
     }
 
     fn report(&self, key: Key, what: &str, panic: &Panic) {
-        log::error!("connection {key}{}: {what}: {}", self.label(key), text(panic));
+        log::error!("connection {key}{}: {what}: {}", self.label(key), panic);
     }
 }
 
@@ -535,19 +534,24 @@ fn shown(error: &dyn fmt::Display) -> String {
     catch(|| error.to_string()).unwrap_or_else(|_| "an error whose text panics".into())
 }
 
-type Panic = Box<dyn Any + Send>;
+/// The text of a panic.
+type Panic = String;
 
 /// What panics inside is put away by its caller: the connection that ran is dropped, never called again.
-fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
-    catch_unwind(AssertUnwindSafe(call))
-}
-
-fn text(panic: &Panic) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
+pub(super) fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no text")
+            .to_owned();
+        // What was thrown is somebody's, too. What its destructor throws has none.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(another);
+        }
+        text
+    })
 }
 
 #[cfg(test)]

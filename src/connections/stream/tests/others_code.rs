@@ -346,3 +346,20 @@ fn a_handler_that_panics_in_its_last_call_and_in_its_destructor_ends_nothing_els
     settle();
     check_still_works(1);
 }
+
+#[test]
+fn what_is_thrown_may_panic_when_it_goes() {
+    struct Throws;
+    impl Handler<Lines> for Throws {
+        fn connected(&mut self, _: &Cx<'_, Lines>) -> HandlerResult {
+            std::panic::panic_any(Odd { panics: true, text_panics: false })
+        }
+        fn message(&mut self, _: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+            Ok(())
+        }
+    }
+    communicator().stream(odd_wire().0, Lines::new(), Throws).unwrap();
+    communicator().after(Duration::ZERO, |_| std::panic::panic_any(Odd { panics: true, text_panics: false }));
+    settle();
+    check_still_works(2);
+}
