@@ -37,7 +37,12 @@ fuzz_target!(|program: &[u8]| {
             (b'*', _) if clients.len() < CLIENTS_MAX => {
                 made += 1;
                 let name = format!("c{made}");
-                world.log_in(&name, ["admin", "rw", "ro", "wo", "mg"][number % 5]);
+                // Where logins have failed before, this one may have to wait.
+                world.connect(&name);
+                world.send(&name, b"CLACKS known");
+                let token = world::token_of(["admin", "rw", "ro", "wo", "mg"][number % 5]);
+                world.send(&name, format!("OVERHEAD A {token}").as_bytes());
+                world.take(&name);
                 world.queue(&name).lines_max = 60;
                 world.queue(&name).list_max = 20;
                 clients.push(name);
