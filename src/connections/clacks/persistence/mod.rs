@@ -130,6 +130,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_no_line_can_hold_is_encoded_or_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let mut text = b"\0CLACKSV3--- \n".to_vec();
+        for (key, value) in [("k", "\"a\\nb\""), ("\"x\\ny\"", "v"), ("z", "plain")] {
+            let fields = "\n  accesstime: 1\n  cachetime: 1\n  data: ";
+            text.extend(format!("{key}: {fields}{value}\n  deleted: 0\n").bytes());
+        }
+        text.extend(b"\0CLACKSV3");
+        std::fs::write(&path, text).unwrap();
+        let (persistence, store) = Persistence::load(PersistenceOptions::new(&path));
+        let entries: Vec<_> = store.entries_from(None).map(|(key, entry)| (key, &*entry.value)).collect();
+        assert_eq!(entries, [(&b"k"[..], &b"PAGECAMELCLACKSB64:YQpi"[..]), (b"z", b"plain")]);
+        let notes: Vec<_> =
+            persistence.notes().iter().map(|note| (note.is_trouble, note.to_string())).collect();
+        let shown = path.display();
+        assert_eq!(
+            notes,
+            [
+                (true, format!("{shown}: 1 entries are left out: their keys hold line ends")),
+                (true, format!("{shown}: 1 values hold line ends, and are encoded as clients do it")),
+                (false, format!("{shown}: 2 entries and 0 tombstones loaded")),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_no_file_is_not_replaced_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");

@@ -6,7 +6,9 @@ use super::file::{self, FileVersion};
 use super::lines::Identity;
 use super::paths::Paths;
 use super::segment::{self, Base, End, Found};
+use crate::connections::clacks::client::encode_value;
 use crate::connections::clacks::store::Store;
+use memchr::memchr2;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +44,10 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn has_line_end(text: &[u8]) -> bool {
+    memchr2(b'\n', b'\r', text).is_some()
 }
 
 /// Looks for a cache. `now`, in Unix time, stands for times that an old file has not.
@@ -101,10 +107,31 @@ impl Recovery {
             }
             let mut store = Store::new(None);
             let read = disk.read(&path).map_err(FileError::from);
-            let read =
-                read.and_then(|(from, _)| file::read(from, now, &mut |key, entry| store.load(key, entry)));
+            // What no line can hold no server has written: somebody else has, by hand.
+            let (mut left_out, mut encoded) = (0_u64, 0_u64);
+            let read = read.and_then(|(from, _)| {
+                file::read(from, now, &mut |key, mut entry| {
+                    if has_line_end(key) {
+                        left_out += 1;
+                        return;
+                    }
+                    if has_line_end(&entry.value) {
+                        encoded += 1;
+                        entry.value = encode_value(&entry.value).into_owned().into();
+                    }
+                    store.load(key, entry);
+                })
+            });
             match read {
                 Ok((version, identity)) => {
+                    if left_out > 0 {
+                        let what = "entries are left out: their keys hold line ends";
+                        self.trouble(format!("{}: {left_out} {what}", path.display()));
+                    }
+                    if encoded > 0 {
+                        let what = "values hold line ends, and are encoded as clients do it";
+                        self.trouble(format!("{}: {encoded} {what}", path.display()));
+                    }
                     let (live, dead) = (store.live(), store.tombstones());
                     self.store = store;
                     let text = format!("{}: {live} entries and {dead} tombstones loaded", path.display());
