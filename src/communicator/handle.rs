@@ -497,18 +497,17 @@ impl Communicator {
         // One borrow for many, but for those whose queue is so long that it is written on the spot. The iterator is
         // somebody's code: it runs outside.
         loop {
-            let mut some = [None; BROADCAST];
-            for (place, id) in some.iter_mut().zip(ids.by_ref()) {
-                *place = Some(id);
+            let Some(first) = ids.next() else { break };
+            let (mut some, mut count) = ([first; BROADCAST], 1);
+            for (place, id) in some[1..].iter_mut().zip(ids.by_ref()) {
+                *place = id;
+                count += 1;
             }
-            if some[0].is_none() {
-                break;
-            }
-            let mut some = some.into_iter().flatten();
+            let mut some = some[..count].iter();
             while let Some((id, queued)) = self.core(|core| {
                 some.find_map(|id| match core.queue(id.key(), &bytes, None) {
                     Ok(Queued::Later) => None,
-                    other => Some((id, other)),
+                    other => Some((*id, other)),
                 })
             }) {
                 self.queued(id, queued, &mut refused);

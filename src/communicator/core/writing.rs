@@ -14,8 +14,34 @@ use std::rc::Rc;
 /// A queue that is as long as this is written at once and not at the end of the turn.
 const WRITE_AT_ONCE: usize = 128 << 10;
 
+impl<D> Slot<D> {
+    /// Whether so many bytes may simply be put behind those that are queued already, for which everything else was decided.
+    #[inline]
+    fn takes_more(&self, bytes: usize) -> bool {
+        let queued = self.rest.out.len();
+        self.dirty
+            && self.phase == Phase::Open
+            && !self.gone
+            && !self.finishing
+            && self.permanent.is_none()
+            && self.write_error.is_none()
+            && queued > 0
+            && queued + bytes < WRITE_AT_ONCE
+            && queued < self.settings.limits.output
+    }
+}
+
 impl<D, F> Core<D, F> {
+    #[inline]
     pub(crate) fn queue(&mut self, key: Key, bytes: &[u8], keep: Option<Keep>) -> Result<Queued, SendError> {
+        if let Some(slot) = self.slots.get_mut(key.slot as usize)
+            && slot.generation == key.generation
+            && slot.takes_more(bytes.len())
+        {
+            slot.rest.out.push(bytes, &mut self.spares);
+            slot.pressed |= slot.rest.out.len() >= slot.settings.limits.high_water;
+            return Ok(Queued::Later);
+        }
         self.queue_with(key, bytes.len(), keep, |out, spares| out.push(bytes, spares))
     }
 
@@ -69,9 +95,6 @@ impl<D, F> Core<D, F> {
         let slot = &mut self.slots[key.slot as usize];
         let len = slot.rest.out.len();
         slot.pressed |= len >= slot.settings.limits.high_water;
-        if slot.dirty && !first && len < WRITE_AT_ONCE {
-            return Queued::Later; // as it was decided for what was queued before
-        }
         if first && slot.stuck {
             // A layer below holds bytes back. From now on something waits that the loop knows of.
             slot.rest.stalled_since = self.now;
