@@ -4,7 +4,6 @@
 mod cable;
 #[allow(dead_code, reason = "the tests of TLS itself use all of it")]
 #[path = "../tls/certificates.rs"]
-#[allow(dead_code, reason = "made for the tests of TLS itself")]
 mod certificates;
 #[path = "../support/program.rs"]
 mod program;
