@@ -354,7 +354,8 @@ fn all_below(folder: &Path, name: &Path, found: &mut BTreeSet<PathBuf>) {
 
 #[test]
 fn whatever_happens_to_a_tree_what_is_told_adds_up_to_it() {
-    for seed in 0..150_u64 {
+    let seeds = std::env::var("ED_SEEDS").ok().map_or(150, |seeds| seeds.parse::<u64>().expect("a number"));
+    for seed in 0..seeds {
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut below = move |end: u64| {
             random ^= random << 13;

@@ -131,6 +131,8 @@ pub(super) struct Engine {
     scanning: Option<(Scan, ReadDir)>,
     /// Told by looking; the system may tell it once more.
     found: HashSet<PathBuf>,
+    /// Folders were looked at since the system had nothing more to tell: they may have been others than those that it speaks of.
+    looked: bool,
     /// Folders that had another name already when they were to be looked at. What the system tells next says which.
     missed: Vec<Scan>,
     /// Told by the system of what is in a folder that was missed.
@@ -158,6 +160,7 @@ impl Engine {
             scans: VecDeque::new(),
             scanning: None,
             found: HashSet::new(),
+            looked: false,
             missed: Vec::new(),
             heard: HashSet::new(),
             moved: None,
@@ -181,6 +184,7 @@ impl Engine {
             Err(Errno::EAGAIN) => {
                 (self.found, self.heard) = (HashSet::new(), HashSet::new());
                 self.missed.clear();
+                self.looked = false;
                 return Ok(Step::Wait);
             }
             Err(error) => return Err(error.into()),
@@ -194,9 +198,12 @@ impl Engine {
     fn scan(&mut self) -> bool {
         let Some((scan, mut entries)) = self.scanning.take() else {
             let Some(scan) = self.scans.pop_front() else { return false };
-            match fs::read_dir(&scan.folder) {
-                Ok(entries) => self.scanning = Some((scan, entries)),
-                Err(_) => self.miss(scan), // one that has gone already is told by the system
+            self.looked = true;
+            let entries = fs::read_dir(&scan.folder);
+            match entries {
+                Ok(entries) if self.is_the_one(&scan.folder) => self.scanning = Some((scan, entries)),
+                // One that has gone already is told by the system.
+                Ok(_) | Err(_) => self.miss(scan),
             }
             return true;
         };
@@ -302,9 +309,46 @@ impl Engine {
                 self.scans.push_back(Scan { folder, seen });
             }
         }
+        if self.looked {
+            self.verify_below(to);
+        }
         let heard: Vec<PathBuf> = self.heard.iter().filter_map(|path| below(path)).collect();
         self.heard.retain(|path| !path.starts_with(from));
         self.heard.extend(heard);
+    }
+
+    /// Whether what stands under the name of a folder is what is watched under it.
+    fn is_the_one(&mut self, folder: &Path) -> bool {
+        let watched = [true, false]
+            .into_iter()
+            .find_map(|itself| Some((itself, *self.watches.get(&(folder.to_owned(), itself))?)));
+        let Some((itself, expected)) = watched else { return true };
+        let mut flags = ends() | Flags::IN_ONLYDIR | Flags::from_bits_retain(libc::IN_MASK_ADD);
+        flags.set(Flags::IN_DONT_FOLLOW, itself);
+        match self.inotify.add_watch(folder, flags) {
+            Ok(watch) if watch == expected => true,
+            Ok(other) => {
+                if !self.names.contains_key(&other) {
+                    let _ = self.inotify.rm_watch(other);
+                }
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether what is watched below a folder is what has these names; else that is, from now on.
+    fn verify_below(&mut self, folder: &Path) {
+        let inside = |(path, itself): &&Name| *itself && path != folder && path.starts_with(folder);
+        let names: Vec<Name> = self.watches.keys().filter(inside).cloned().collect();
+        let flags = self.content | ends() | Flags::IN_ONLYDIR | Flags::IN_DONT_FOLLOW;
+        let flags = flags | Flags::from_bits_retain(libc::IN_MASK_ADD | libc::IN_EXCL_UNLINK);
+        for name in names {
+            let Ok(watch) = self.inotify.add_watch(&name.0, flags) else { continue };
+            if self.watches.get(&name) != Some(&watch) {
+                self.enter(&name.0, Seen::Created, true);
+            }
+        }
     }
 
     /// What was told by looking is no more under this name: what comes there is new.
