@@ -34,7 +34,7 @@ pub(crate) const CHUNK: usize = 256 << 10;
 const SCRATCH: usize = 1 << 20;
 
 /// To as many an item goes in one borrow of the core.
-const BROADCAST: usize = 64;
+const BROADCAST: usize = 16;
 
 /// Tokens with this generation are the loop's own.
 pub(super) const WAKER: Token = Token(usize::MAX);
