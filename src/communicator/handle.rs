@@ -496,8 +496,7 @@ impl Communicator {
         }
         // One borrow for many, but for those whose queue is so long that it is written on the spot. The iterator is
         // somebody's code: it runs outside.
-        loop {
-            let Some(first) = ids.next() else { break };
+        while let Some(first) = ids.next() {
             let (mut some, mut count) = ([first; BROADCAST], 1);
             for (place, id) in some[1..].iter_mut().zip(ids.by_ref()) {
                 *place = id;
