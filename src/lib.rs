@@ -88,6 +88,9 @@ pub use connections::{alarm, process, process_events, signals, systemd, watch};
 #[cfg(feature = "tls")]
 pub use connections::tls;
 
+#[cfg(test)]
+mod seeds;
+
 /// The examples of the README run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,9 +15,9 @@ use super::core::{Core, Outside, Who};
 use super::error::Closed;
 use super::key::TimerId;
 use super::slot::{Phase, Slot};
+use crate::seeds;
 use peer::{Body, Peer, Permanent};
 use random::Random;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use timers::{Call, Timer};
 
 const SEEDS: u64 = 300;
@@ -25,19 +25,8 @@ const STEPS: usize = 400;
 
 #[test]
 fn the_core_keeps_its_promises_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let replayed = number("ED_SEED");
-    let seeds = match replayed {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        let run = AssertUnwindSafe(|| World::new(seed, replayed.is_some()).run());
-        if let Err(panic) = catch_unwind(run) {
-            eprintln!("seed {seed} fails; ED_SEED={seed} replays it");
-            resume_unwind(panic);
-        }
-    }
+    let loud = seeds::replayed().is_some();
+    seeds::each(SEEDS, |seed| World::new(seed, loud).run());
 }
 
 struct World {
@@ -71,7 +60,7 @@ struct World {
 impl World {
     fn new(seed: u64, loud: bool) -> Self {
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             loud,
             core: Core::new(),
             now: 1,

@@ -505,7 +505,7 @@ impl World {
     }
 
     pub(super) fn set_timeouts(&mut self, id: usize) {
-        let mut time = |chance| {
+        let time = |chance| {
             let nanos = 1 + self.random.nanos();
             self.random.percent(chance).then(|| Duration::from_nanos(nanos))
         };
@@ -529,7 +529,7 @@ impl World {
     }
 
     pub(super) fn set_rates(&mut self, id: usize) {
-        let mut rate = |chance, most| {
+        let rate = |chance, most| {
             let (amount, interval) = (1 + self.random.below(most) as u64, 1 + self.random.nanos());
             self.random.percent(chance).then(|| Rate { amount, interval: Duration::from_nanos(interval) })
         };

@@ -11,9 +11,9 @@ use crate::communicator::{
 };
 use crate::connections::connect::{Attempt, Connect};
 use crate::connections::wire::{Far, Wire, wire};
+use crate::seeds::{self, Random};
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,22 +22,12 @@ const STEPS: usize = 400;
 
 #[test]
 fn permanent_connections_keep_their_promises_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("ED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            eprintln!("seed {seed} fails; ED_SEED={seed} replays it");
-            resume_unwind(panic);
-        }
-    }
+    seeds::each(SEEDS, |seed| World::new(seed).run());
 }
 
 struct World {
     communicator: Communicator,
-    random: Random,
+    random: Rc<Random>,
     id: Id<ByteLines>,
     server: Rc<Server>,
     resend_half: bool,
@@ -49,27 +39,9 @@ struct Sent {
     kept: bool,
 }
 
-/// splitmix64
-#[derive(Clone)]
-struct Random(Rc<Cell<u64>>);
-
-impl Random {
-    fn below(&self, end: usize) -> usize {
-        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mut z = self.0.get();
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    fn percent(&self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-}
-
 /// The other side, and what the handler has seen.
 struct Server {
-    random: Random,
+    random: Rc<Random>,
     /// All wires that there ever were, the last one in use.
     wires: RefCell<Vec<Far>>,
     late: RefCell<Vec<Attempt<Wire>>>,
@@ -231,7 +203,7 @@ impl Handler<ByteLines> for Rc<Server> {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let random = Random(Rc::new(Cell::new(seed)));
+        let random = Rc::new(Random::new(seed));
         let server = Rc::new(Server {
             random: random.clone(),
             wires: RefCell::default(),

@@ -10,9 +10,9 @@ use crate::communicator::{
     Budget, Closed, Communicator, Cx, Handler, HandlerResult, Id, Limits, Timeout, TimerId,
 };
 use crate::connections::wire::{Far, wire};
+use crate::seeds::{self, Random};
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,22 +22,12 @@ const MOST_CONNECTIONS: usize = 8;
 
 #[test]
 fn streams_keep_their_promises_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("ED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            eprintln!("seed {seed} fails; ED_SEED={seed} replays it");
-            resume_unwind(panic);
-        }
-    }
+    seeds::each(SEEDS, |seed| World::new(seed).run());
 }
 
 struct World {
     communicator: Communicator,
-    random: Cell<u64>,
+    random: Random,
     connections: RefCell<Vec<Rc<Connection>>>,
     timers: RefCell<Vec<TimerId>>,
     /// A callback runs.
@@ -90,7 +80,7 @@ impl World {
     fn new(seed: u64) -> Rc<Self> {
         Rc::new(Self {
             communicator: Communicator::new().expect("a poll"),
-            random: Cell::new(seed),
+            random: Random::new(seed),
             connections: RefCell::default(),
             timers: RefCell::default(),
             calling: Cell::new(false),
@@ -101,15 +91,11 @@ impl World {
     }
 
     fn below(&self, end: usize) -> usize {
-        self.random.set(self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mut z = self.random.get();
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
+        self.random.below(end)
     }
 
     fn percent(&self, chance: usize) -> bool {
-        self.below(100) < chance
+        self.random.percent(chance)
     }
 
     fn expect(&self, right: bool, what: impl FnOnce() -> String) {

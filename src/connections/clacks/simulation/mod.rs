@@ -15,11 +15,11 @@ mod tree;
 
 use super::{Permissions, Server, ServerLimits, Settings, Store, Users};
 use crate::communicator::Communicator;
+use crate::seeds::{self, Random};
 use network::Link;
 use peer::Peer;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,39 +31,8 @@ const LONGEST: usize = 40_000;
 
 #[test]
 fn clients_and_server_keep_their_promises_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("ED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(SEEDS),
-    };
-    let mut heard = 0;
-    for seed in seeds {
-        match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            Ok(of_it) => heard += of_it,
-            Err(panic) => {
-                eprintln!("seed {seed} fails; ED_SEED={seed} replays it");
-                resume_unwind(panic);
-            }
-        }
-    }
+    let heard: usize = seeds::each(SEEDS, |seed| World::new(seed).run()).into_iter().sum();
     assert!(heard > 0, "nobody has heard anything: nothing was tested");
-}
-
-/// splitmix64
-struct Random(Cell<u64>);
-
-impl Random {
-    fn below(&self, end: usize) -> usize {
-        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mut z = self.0.get();
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    fn percent(&self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
 }
 
 struct World {
@@ -89,7 +58,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Rc<Self> {
-        let random = Random(Cell::new(seed));
+        let random = Random::new(seed);
         let communicator = Communicator::new().expect("a poll");
         let mut users = Users::default();
         users.add("admin", "secret", Permissions::ALL);

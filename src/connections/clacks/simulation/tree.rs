@@ -9,17 +9,16 @@
 //!
 //! `ED_SEED=7` replays one seed, `ED_SEEDS=5000` runs the seeds below that.
 
-use super::Random;
 use super::network::Link;
 use crate::communicator::{Communicator, Id};
 use crate::connections::clacks::line::ClacksLines;
 use crate::connections::clacks::server::simulated::Maker;
 use crate::connections::clacks::{Permissions, Server, ServerLimits, Settings, Store, Uplink, Users, token};
 use crate::connections::wire::{Far, wire};
+use crate::seeds::{self, Random};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -32,21 +31,7 @@ const CLOCKS: [f64; 8] = [0.0, 0.1, -0.1, 5.0, -3600.0, 3600.0, 31_000_000.0, -1
 
 #[test]
 fn linked_servers_agree_in_the_end_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("ED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(SEEDS),
-    };
-    let mut linked = 0;
-    for seed in seeds {
-        match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            Ok(of_it) => linked += of_it,
-            Err(panic) => {
-                eprintln!("seed {seed} fails; ED_SEED={seed} replays it");
-                resume_unwind(panic);
-            }
-        }
-    }
+    let linked: usize = seeds::each(SEEDS, |seed| World::new(seed).run()).into_iter().sum();
     assert!(linked > 0, "no link was ever made: nothing was tested");
 }
 
@@ -101,7 +86,7 @@ struct User {
 impl World {
     fn new(seed: u64) -> Rc<Self> {
         Rc::new_cyclic(|world: &Weak<Self>| {
-            let random = Random(Cell::new(seed));
+            let random = Random::new(seed);
             let communicator = Communicator::new().expect("a poll");
             let count = 2 + random.below(MOST_SERVERS - 1);
             let most_output = 100_000 + random.below(400_000);

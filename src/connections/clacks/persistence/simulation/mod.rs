@@ -12,6 +12,7 @@ use super::recovery::{Note, recover};
 use super::saver::Saver;
 use crate::connections::clacks::number::Operand;
 use crate::connections::clacks::store::{Entry, Retention, Store, Sweep};
+use crate::seeds;
 use disk::MemoryDisk;
 use random::Random;
 use std::collections::{BTreeMap, VecDeque};
@@ -289,10 +290,5 @@ fn simulate(seed: u64) {
 
 #[test]
 fn nothing_acknowledged_is_missing_and_nothing_is_half_whatever_happens() {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let seeds = match number("ED_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ED_SEEDS").unwrap_or(400),
-    };
-    seeds.for_each(simulate);
+    seeds::each(400, simulate);
 }
