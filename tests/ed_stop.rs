@@ -214,7 +214,8 @@ fn a_name_may_be_that_of_a_program() {
     let program = folder.path().join("ed-stop-victim-1");
     fs::copy("/bin/sh", &program).unwrap();
     let mut victim = Victim::start(Command::new(&program).args(["-c", "echo ready; read line"]));
-    check(ed_stop().arg("ed-stop-victim-1"), 0, "is not running", "");
+    let hint = format!("is not running as a service; process {} is a program of this name", victim.pid());
+    check(ed_stop().arg("ed-stop-victim-1"), 0, &hint, "");
     assert!(victim.is_alive());
     check(ed_stop().args(["-p", "ed-stop-victim-1"]), 0, "has ended after SIGINT", "");
     assert!(!victim.is_alive());

@@ -48,7 +48,15 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let name = arguments.target();
     let Some(process) = target::find(name, arguments.process_name)? else {
-        say(format_args!("ed-stop: {name} is not running"));
+        let others =
+            if arguments.process_name { Vec::new() } else { target::programs(name).unwrap_or_default() };
+        match others.first() {
+            Some(pid) => say(format_args!(
+                "ed-stop: {name} is not running as a service; process {pid} is a program of this name, which \
+                 --process-name stops"
+            )),
+            None => say(format_args!("ed-stop: {name} is not running")),
+        }
         return Ok(());
     };
     let plan = Plan { name, timeout: arguments.timeout, soft: arguments.soft.as_ref(), kill: arguments.kill };

@@ -136,6 +136,18 @@ fn process_age(pid: i32) -> Option<Duration> {
 
 /// The process that runs a program of this name.
 fn of_program(name: &str) -> Result<Option<Process>, String> {
+    match programs(name)?[..] {
+        [] => Ok(None),
+        [pid] => Process::open(pid),
+        ref found => {
+            let pids: Vec<_> = found.iter().map(ToString::to_string).collect();
+            Err(format!("several processes are called {name}: {}; say which", pids.join(", ")))
+        }
+    }
+}
+
+/// The processes that run a program of this name.
+pub(crate) fn programs(name: &str) -> Result<Vec<i32>, String> {
     let failed = |error| format!("/proc: {error}");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").map_err(failed)? {
@@ -147,14 +159,7 @@ fn of_program(name: &str) -> Result<Option<Process>, String> {
             found.push(pid);
         }
     }
-    match found[..] {
-        [] => Ok(None),
-        [pid] => Process::open(pid),
-        _ => {
-            let pids: Vec<_> = found.iter().map(ToString::to_string).collect();
-            Err(format!("several processes are called {name}: {}; say which", pids.join(", ")))
-        }
-    }
+    Ok(found)
 }
 
 /// Whether the process in a folder of /proc runs a program of this name: its file is called so, or it calls itself so, as
