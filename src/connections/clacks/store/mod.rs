@@ -393,7 +393,7 @@ impl Store {
         let entry = &mut self.entries[slot];
         self.tombstones += usize::from(!entry.deleted);
         self.bytes -= entry.value.capacity();
-        let value = KeptValue::with_capacity(key, 0);
+        let value = std::mem::take(&mut entry.value).empty();
         self.bytes += value.capacity();
         *entry = Entry { value, is_noted: entry.is_noted, ..Entry::tombstone(times.0, times.1) };
         self.dirty = true;

@@ -46,6 +46,16 @@ impl KeptValue {
         self.bytes.extend_from_slice(value);
     }
 
+    /// Only the key stays. A small buffer does, too: a million that are given back one by one make the allocator tidy up all of
+    /// them in one go, later, which stalls everybody.
+    pub(super) fn empty(mut self) -> Self {
+        self.bytes.truncate(self.key_len);
+        if self.bytes.capacity() > self.key_len + 4 * MIN {
+            self.bytes.shrink_to_fit();
+        }
+        self
+    }
+
     /// Gives back what is more than needed.
     pub(super) fn shrink(&mut self) {
         self.bytes.shrink_to(self.key_len + MIN);
