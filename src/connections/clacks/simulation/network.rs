@@ -60,8 +60,22 @@ impl Link {
         self.client.give_to(&self.server, most) + self.server.give_to(&self.client, most)
     }
 
+    /// Something happens to one of them.
+    pub(super) fn happen(links: &[Self], random: &Random) {
+        if links.is_empty() {
+            return;
+        }
+        let link = &links[random.below(links.len())];
+        if random.percent(80) {
+            let amount = random.below(300);
+            link.carry(amount * amount / 2);
+        } else {
+            link.suffer(random);
+        }
+    }
+
     /// Something else happens to it.
-    pub(super) fn suffer(&self, random: &Random) {
+    fn suffer(&self, random: &Random) {
         let (one, other) =
             if random.percent(50) { (&self.client, &self.server) } else { (&self.server, &self.client) };
         match random.below(200) {

@@ -162,17 +162,7 @@ impl World {
 
     /// The network.
     fn happen(&self) {
-        let links = self.links.borrow();
-        if links.is_empty() {
-            return;
-        }
-        let link = &links[self.random.below(links.len())];
-        if self.random.percent(80) {
-            let amount = self.random.below(300);
-            link.carry(amount * amount / 2);
-        } else {
-            link.suffer(&self.random);
-        }
+        Link::happen(&self.links.borrow(), &self.random);
     }
 
     fn set_clock(&self) {
