@@ -9,6 +9,8 @@ use eventdispatcher::connections::clacks::{
 };
 use eventdispatcher::{Communicator, Remote, UnixBind};
 use nix::time::{ClockId, clock_gettime};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +25,8 @@ const LONGEST: Duration = Duration::from_millis(10);
 const DEADLINE: Duration = Duration::from_secs(120);
 /// So many entries are stored at a time.
 const BATCH: usize = 10_000;
+/// So long is the line of somebody who has not logged in: a little less than is allowed.
+const LINE: usize = 60_000;
 /// So many clients are listed.
 const CLIENTS: usize = 1000;
 
@@ -104,6 +108,9 @@ fn run() -> Result<bool> {
     let others: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect::<Result<_>>()?;
     measure(&format!("`CLIENTLIST` of {CLIENTS}"), &mut || wanted(client.client_list()?.len(), CLIENTS + 1))?;
     drop(others);
+    measure("a line of a stranger, a byte at a time", &mut || {
+        (0..10).try_for_each(|_| trickle(&server.socket))
+    })?;
     server.stop()?;
     Ok(is_good)
 }
@@ -117,6 +124,15 @@ fn fill(client: &mut BlockingClient, entries: usize) -> Result<()> {
         let batch =
             (first..entries.min(first + BATCH)).map(|n| (key(n), "a value that is neither short nor long"));
         client.store_many(batch)?;
+    }
+    Ok(())
+}
+
+/// Sends a long line in packets of a byte each, as fast as they are taken: whoever reads finds one more each time.
+fn trickle(socket: &Path) -> Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    for _ in 0..LINE {
+        stream.write_all(b"x")?;
     }
     Ok(())
 }

@@ -114,17 +114,34 @@ impl<'a> Spent<'a> {
         self.callbacks += 1;
     }
 
-    /// Whether the turn of this connection is over.
+    pub(crate) fn callbacks(&self) -> usize {
+        self.callbacks
+    }
+
+    /// Whether the turn of this connection is over, asked after a callback.
     pub(crate) fn all(&mut self) -> bool {
-        let budget = &self.settings.budget;
-        if self.bytes >= budget.bytes || self.callbacks >= budget.callbacks {
-            return true;
-        }
-        let Some(since) = self.since else {
-            self.since = Some(Instant::now());
-            return false;
-        };
         // A look at the clock costs about as much as a short callback.
-        self.callbacks.is_multiple_of(64) && since.elapsed() >= budget.time
+        self.is_much() || (self.since.is_none() || self.callbacks.is_multiple_of(64)) && self.is_late()
+    }
+
+    /// Whether the turn of this connection is over, asked before it reads once more.
+    pub(crate) fn all_before_read(&mut self) -> bool {
+        self.is_much() || self.is_late()
+    }
+
+    fn is_much(&self) -> bool {
+        let budget = &self.settings.budget;
+        self.bytes >= budget.bytes || self.callbacks >= budget.callbacks
+    }
+
+    /// Time is taken from the first question on.
+    fn is_late(&mut self) -> bool {
+        match self.since {
+            Some(since) => since.elapsed() >= self.settings.budget.time,
+            None => {
+                self.since = Some(Instant::now());
+                false
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Any descriptor as a transport: a terminal, the standard input, what another library hands over.
 
-use super::transport::Transport;
+use super::transport::{Transport, waiting};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -292,6 +292,9 @@ impl Transport for Fd {
             }
             _ => Ok(()),
         }
+    }
+    fn waiting(&self) -> Option<usize> {
+        waiting(self.file.as_ref()?)
     }
     fn resets_on_close(&self) -> bool {
         self.kind == Kind::Socket

@@ -209,6 +209,9 @@ impl Transport for FifoReader {
     fn kind(&self) -> &'static str {
         "fifo"
     }
+    fn waiting(&self) -> Option<usize> {
+        self.fd.waiting()
+    }
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }

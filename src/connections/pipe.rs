@@ -126,6 +126,9 @@ impl Transport for Duplex {
     fn kind(&self) -> &'static str {
         "pipes"
     }
+    fn waiting(&self) -> Option<usize> {
+        self.input.waiting()
+    }
     fn shutdown_write(&mut self) -> io::Result<()> {
         if let Some(mut output) = self.output.take() {
             output.shutdown_write()?;

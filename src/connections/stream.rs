@@ -1,5 +1,8 @@
 //! Any codec over any transport: the one driver of all stream connections.
 
+mod flow;
+
+use self::flow::Flow;
 use super::transport::Transport;
 use super::upgrade::{Carrier, Layer};
 use crate::codec::{Codec, DecodeError, Decoded};
@@ -49,6 +52,7 @@ impl Communicator {
             ended: false,
             told: false,
             resume: false,
+            flow: Flow::Little,
             asks_writing: false,
         };
         let key = self.add(kind, false, Box::new(stream))?;
@@ -77,6 +81,8 @@ pub(super) struct Stream<T, C, H> {
     told: bool,
     /// `held` has items in it: reading was stopped in the middle.
     resume: bool,
+    /// How much comes at a time.
+    flow: Flow,
     /// Writing may have failed, which comes to light when everything is read.
     asks_writing: bool,
 }
@@ -106,6 +112,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             ended: false,
             told: false,
             resume: false,
+            flow: Flow::Little,
             asks_writing: false,
         }
     }
@@ -123,6 +130,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             ended: false,
             told: false,
             resume: false,
+            flow: Flow::Little,
             asks_writing: false,
         };
     }
@@ -143,7 +151,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             let in_front = kept <= chunk.len() / 4;
             let offset = if in_front { kept } else { 0 };
             chunk[..offset].copy_from_slice(&self.held[..offset]);
-            let got = match transport.read(&mut chunk[offset..]) {
+            let asked = self.flow.ask(transport, chunk.len() - offset);
+            let got = match transport.read(&mut chunk[offset..offset + asked]) {
                 Ok(0) => return Ok(Stop::Eof),
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stop::Empty),
@@ -157,10 +166,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 Err(error) => return Err(Closed::Io(error)),
             };
             // With a hang-up in sight the end must be read, too.
-            let empty = got < chunk.len() - offset
-                && transport.short_read_means_empty()
-                && !turn.ready.has(Ready::HANGUP);
+            let empty = got < asked && transport.short_read_means_empty() && !turn.ready.has(Ready::HANGUP);
             spent.bytes(got);
+            let before = spent.callbacks();
             let stop = if in_front {
                 let input = &chunk[..offset + got];
                 let fed = self.feed(input, turn, cx, spent, got);
@@ -178,6 +186,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 self.held.drain(..used);
                 stop
             };
+            self.flow = Flow::after(got, spent.callbacks() - before);
             if self.held.is_empty() && self.held.capacity() > 0 {
                 let buffer = std::mem::take(&mut self.held);
                 cx.core(|core| core.give_spare(buffer));
@@ -192,7 +201,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             if empty {
                 return Ok(Stop::Empty);
             }
-            if spent.all() {
+            if spent.all_before_read() {
                 return Ok(Stop::Budget);
             }
         }
@@ -466,13 +475,15 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             if !may {
                 return Ok(Stop::Told);
             }
-            let into = &mut chunk[..room.min(CHUNK)];
+            let asked = self.flow.ask(transport, room.min(CHUNK));
+            let into = &mut chunk[..asked];
             match transport.read(into) {
                 Ok(0) => return Ok(Stop::Eof),
                 Ok(got) => {
                     cx.core(|core| core.received(turn.key, got, 0));
                     cx.pass_on(turn.key, &into[..got]);
                     spent.bytes(got);
+                    self.flow = Flow::after(got, 0);
                     let empty = got < into.len() && transport.short_read_means_empty();
                     if empty && !turn.ready.has(Ready::HANGUP) {
                         return Ok(Stop::Empty);
@@ -483,7 +494,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 Err(error) => return Err(Closed::Io(error)),
             }
             spent.callback();
-            if spent.all() {
+            if spent.all_before_read() {
                 return Ok(Stop::Budget);
             }
         }

@@ -3,6 +3,7 @@
 use mio::event::Source;
 use std::any::Any;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -53,6 +54,12 @@ pub trait Transport: Read + Write + 'static {
         false
     }
 
+    /// How many bytes there are to read, if the system can tell. A read of more goes on with what comes meanwhile: with
+    /// an other side that sends tiny packets as fast as they are read, that takes long.
+    fn waiting(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether closing while input is unread destroys output that is still on its way, as TCP does: such a
     /// connection waits for the other side before it is closed.
     fn resets_on_close(&self) -> bool {
@@ -100,6 +107,9 @@ impl Transport for Box<dyn Transport> {
     fn short_read_means_empty(&self) -> bool {
         (**self).short_read_means_empty()
     }
+    fn waiting(&self) -> Option<usize> {
+        (**self).waiting()
+    }
     fn resets_on_close(&self) -> bool {
         (**self).resets_on_close()
     }
@@ -112,6 +122,11 @@ impl Transport for Box<dyn Transport> {
     fn about(&self) -> Option<Rc<dyn Any>> {
         (**self).about()
     }
+}
+
+/// What the system says of a descriptor, for [`Transport::waiting`].
+pub(super) fn waiting(fd: impl AsFd) -> Option<usize> {
+    usize::try_from(rustix::io::ioctl_fionread(fd).ok()?).ok()
 }
 
 /// What a transport holds back: see [`Transport::held_back`].

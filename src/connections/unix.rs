@@ -2,7 +2,7 @@
 
 use super::datagram::SeqPacket;
 use super::listener::{Accept, Incoming};
-use super::transport::Transport;
+use super::transport::{Transport, waiting};
 use super::unix_address::UnixAddress;
 use super::unix_bind::{SocketFile, UnixBind, new_socket};
 use crate::codec::Codec;
@@ -33,6 +33,9 @@ impl Transport for UnixStream {
     }
     fn short_read_means_empty(&self) -> bool {
         true
+    }
+    fn waiting(&self) -> Option<usize> {
+        waiting(self)
     }
     fn about(&self) -> Option<Rc<dyn Any>> {
         PeerCredentials::of(self).ok().map(|found| Rc::new(found) as _)

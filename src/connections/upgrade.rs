@@ -109,6 +109,9 @@ impl<T: Transport> Transport for Carrier<T> {
     fn short_read_means_empty(&self) -> bool {
         either!(self, io => io.short_read_means_empty())
     }
+    fn waiting(&self) -> Option<usize> {
+        either!(self, io => io.waiting())
+    }
     fn resets_on_close(&self) -> bool {
         either!(self, io => io.resets_on_close())
     }
@@ -192,6 +195,9 @@ impl<T: Transport> Transport for Behind<T> {
     }
     fn short_read_means_empty(&self) -> bool {
         self.io.short_read_means_empty()
+    }
+    fn waiting(&self) -> Option<usize> {
+        self.io.waiting()
     }
     fn resets_on_close(&self) -> bool {
         self.io.resets_on_close()

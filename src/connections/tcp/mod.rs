@@ -11,7 +11,7 @@ pub use dial::Dial;
 pub use options::{KeepAlive, TcpOptions};
 
 use super::listener::{Accept, Incoming};
-use super::transport::Transport;
+use super::transport::{Transport, waiting};
 use crate::codec::Codec;
 use crate::communicator::{Communicator, Handler, HandlerResult, Id, Key};
 use mio::event::Source;
@@ -41,6 +41,9 @@ impl Transport for TcpStream {
     }
     fn short_read_means_empty(&self) -> bool {
         true
+    }
+    fn waiting(&self) -> Option<usize> {
+        waiting(self)
     }
     fn resets_on_close(&self) -> bool {
         true

@@ -194,6 +194,12 @@ impl<T: Transport> Transport for DetectTls<T> {
             _ => false,
         }
     }
+    fn waiting(&self) -> Option<usize> {
+        match &self.0 {
+            State::Plain { io, .. } => io.waiting(),
+            _ => None,
+        }
+    }
     fn resets_on_close(&self) -> bool {
         self.inner().is_some_and(Transport::resets_on_close)
     }
