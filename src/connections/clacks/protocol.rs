@@ -232,15 +232,18 @@ fn time(text: &[u8]) -> Option<f64> {
 
 /// The word before the first space, and what follows that. No word of the protocol is longer than 16 bytes.
 pub(super) fn split_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = match line.first_chunk() {
-        Some(first) => first_space(u64::from_le_bytes(*first)),
-        None => None,
-    };
+    let at = space_in(line, 0).or_else(|| space_in(line, 8));
     let at = match at {
         Some(at) => at,
         None => line.iter().take(17).position(|&b| b == b' ')?,
     };
     Some((line.get(..at)?, line.get(at + 1..)?))
+}
+
+/// Where the first space is among the eight bytes from there on, if there are so many.
+fn space_in(line: &[u8], from: usize) -> Option<usize> {
+    let eight = line.get(from..)?.first_chunk()?;
+    first_space(u64::from_le_bytes(*eight)).map(|at| from + at)
 }
 
 /// Where the first space is among eight bytes, all of them looked at in one go: a byte becomes 0 where there is one, and the lowest 0

@@ -6,7 +6,7 @@ use std::iter::{FlatMap, Map};
 use std::ops::{Index, IndexMut};
 
 /// As many entries in one piece of memory: one piece for all could only be freed at once, which takes its time.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 512;
 
 /// Entries, each in a slot, which is used again when its entry is removed.
 #[derive(Debug, Default)]

@@ -3,11 +3,11 @@
 use super::value::KeptValue;
 use crate::connections::clacks::number::{Number, Operand};
 
-const _: () = assert!(size_of::<Option<Entry>>() == 64, "an entry has become longer");
+const _: () = assert!(size_of::<Option<Entry>>() == 128, "an entry has become longer");
 
-/// What is kept for a key. A cache line.
+/// What is kept for a key. Two cache lines, which processors fetch together.
 #[derive(Debug, Clone, Default)]
-#[repr(align(64))]
+#[repr(align(128))]
 pub struct Entry {
     /// The value; empty in a tombstone.
     pub value: KeptValue,

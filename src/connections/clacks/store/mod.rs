@@ -67,7 +67,7 @@ pub struct Sweep {
 }
 
 /// About what an entry costs beside its key and value: its places in the three tables.
-const ENTRY_COST: usize = 200;
+const ENTRY_COST: usize = 264;
 
 /// As many entries of a cleared cache are freed with each new one, so that clearing and filling again and again takes no more
 /// memory than the largest of them.
@@ -253,9 +253,9 @@ impl Store {
                 Some(why) => doomed.push((key.clone(), slot, why)),
                 None => {
                     let value = &mut self.entries[slot].value;
-                    self.bytes -= value.capacity();
+                    self.bytes -= value.memory();
                     value.shrink();
-                    self.bytes += value.capacity();
+                    self.bytes += value.memory();
                 }
             }
         }
@@ -313,7 +313,7 @@ impl Store {
         }
         let tombstones = self.entries.iter().filter(|entry| entry.deleted).count();
         assert_eq!(self.tombstones, tombstones);
-        let values: usize = self.entries.iter().map(|entry| entry.value.capacity()).sum();
+        let values: usize = self.entries.iter().map(|entry| entry.value.memory()).sum();
         let keys: usize = self.order.keys().map(|key| key.len()).sum();
         assert_eq!(self.bytes, keys + values + ENTRY_COST * self.entries.len());
     }
@@ -343,26 +343,25 @@ impl Store {
 
     fn make_room(&mut self, slot: usize, value_len: usize) -> Result<(), Full> {
         let value = &mut self.entries[slot].value;
-        let (old, key_len) = (value.capacity(), value.key().len());
-        if key_len + value_len > old {
-            let new = KeptValue::capacity_for(key_len, value_len);
+        if !value.has_room(value_len) {
+            let (old, new) = (value.memory(), KeptValue::memory_for(value.key().len(), value_len));
             if self.bytes - old + new > self.bytes_max.unwrap_or(usize::MAX) {
                 return Err(Full);
             }
             *value = KeptValue::with_capacity(value.key(), value_len);
-            self.bytes = self.bytes - old + value.capacity();
+            self.bytes = self.bytes - old + value.memory();
         }
         Ok(())
     }
 
     fn insert(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
         let cost = ENTRY_COST + key.len();
-        let more = cost + KeptValue::capacity_for(key.len(), value_len);
+        let more = cost + KeptValue::memory_for(key.len(), value_len);
         if self.bytes + more > self.bytes_max.unwrap_or(usize::MAX) {
             return Err(Full);
         }
         let value = KeptValue::with_capacity(key, value_len);
-        self.bytes += cost + value.capacity();
+        self.bytes += cost + value.memory();
         self.tidy(FREED_PER_ENTRY);
         let slot = self.entries.insert(Entry { value, ..Entry::default() });
         let key: Arc<[u8]> = key.into();
@@ -375,9 +374,9 @@ impl Store {
     fn put(&mut self, slot: usize, key: &[u8], value: &[u8], number: Option<Number>, times: (f64, f64)) {
         let entry = &mut self.entries[slot];
         self.tombstones -= usize::from(entry.deleted);
-        self.bytes -= entry.value.capacity();
+        self.bytes -= entry.value.memory();
         entry.value.set(value);
-        self.bytes += entry.value.capacity();
+        self.bytes += entry.value.memory();
         (entry.cache_time, entry.access_time) = times;
         entry.deleted = false;
         entry.shared = 0;
@@ -392,9 +391,9 @@ impl Store {
     fn bury(&mut self, slot: usize, key: &[u8], times: (f64, f64)) {
         let entry = &mut self.entries[slot];
         self.tombstones += usize::from(!entry.deleted);
-        self.bytes -= entry.value.capacity();
+        self.bytes -= entry.value.memory();
         let value = std::mem::take(&mut entry.value).empty();
-        self.bytes += value.capacity();
+        self.bytes += value.memory();
         *entry = Entry { value, is_noted: entry.is_noted, ..Entry::tombstone(times.0, times.1) };
         self.dirty = true;
         self.changes.put(slot, key, entry);
@@ -414,7 +413,7 @@ impl Store {
         self.by_key.remove(self.by_key.hash(key), slot);
         self.order.remove(key);
         self.tombstones -= usize::from(entry.deleted);
-        self.bytes -= ENTRY_COST + key.len() + entry.value.capacity();
+        self.bytes -= ENTRY_COST + key.len() + entry.value.memory();
         self.dirty = true;
         self.changes.forget(slot, key);
     }

@@ -5,60 +5,125 @@ use std::ops::Deref;
 
 /// The smallest buffer of a value: what an allocator hands out anyway, and enough for any counter.
 const MIN: usize = 24;
+/// So many bytes of key and value stand in the entry itself, which is two cache lines with them.
+const SHORT: usize = 93;
 
-/// A value: a slice of bytes. In the cache its key stands before it in the same buffer, so that who looks for the key has the value
-/// at hand.
+/// A value: a slice of bytes. In the cache its key stands before it, so that who looks for the key has the value at hand.
 #[derive(Default)]
-pub struct KeptValue {
-    /// Key and value.
-    bytes: Vec<u8>,
-    key_len: usize,
+pub struct KeptValue(Bytes);
+
+/// Key and value, one behind the other.
+enum Bytes {
+    Short { key_len: u8, len: u8, bytes: [u8; SHORT] },
+    Long { key_len: usize, bytes: Vec<u8> },
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::Short { key_len: 0, len: 0, bytes: [0; SHORT] }
+    }
+}
+
+impl Bytes {
+    /// If they are short enough.
+    #[inline]
+    fn short(key: &[u8], value: &[u8]) -> Option<Self> {
+        let mut bytes = [0; SHORT];
+        let len = key.len() + value.len();
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        bytes.get_mut(key.len()..len)?.copy_from_slice(value);
+        Some(Self::Short { key_len: key.len() as u8, len: len as u8, bytes })
+    }
 }
 
 impl KeptValue {
     /// For a key, with room for a value of so many bytes.
     pub(super) fn with_capacity(key: &[u8], len: usize) -> Self {
-        let mut bytes = Vec::with_capacity(Self::capacity_for(key.len(), len));
+        if let (true, Some(short)) = (key.len() + len <= SHORT, Bytes::short(key, b"")) {
+            return Self(short);
+        }
+        let mut bytes = Vec::with_capacity(Self::memory_for(key.len(), len));
         bytes.extend_from_slice(key);
-        Self { bytes, key_len: key.len() }
+        Self(Bytes::Long { key_len: key.len(), bytes })
     }
 
-    /// How large the buffer is for a key and a value of so many bytes.
-    pub(super) fn capacity_for(key_len: usize, len: usize) -> usize {
-        key_len + if len == 0 { 0 } else { len.max(MIN) }
+    /// What [`memory`](Self::memory) is for a key and a value of so many bytes.
+    pub(super) fn memory_for(key_len: usize, len: usize) -> usize {
+        match (key_len + len, len) {
+            (..=SHORT, _) => 0,
+            (_, 0) => key_len,
+            _ => key_len + len.max(MIN),
+        }
     }
 
     #[inline]
     pub(super) fn key(&self) -> &[u8] {
-        &self.bytes[..self.key_len]
+        match &self.0 {
+            Bytes::Short { key_len, bytes, .. } => &bytes[..usize::from(*key_len)],
+            Bytes::Long { key_len, bytes } => &bytes[..*key_len],
+        }
     }
 
-    /// Of the buffer: for key and value.
+    /// What it takes beside the entry: for key and value.
     #[inline]
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    pub(super) fn memory(&self) -> usize {
+        match &self.0 {
+            Bytes::Short { .. } => 0,
+            Bytes::Long { bytes, .. } => bytes.capacity(),
+        }
+    }
+
+    /// Whether a value of so many bytes can take the place of this one.
+    #[inline]
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        match &self.0 {
+            Bytes::Short { key_len, .. } => usize::from(*key_len) + len <= SHORT,
+            Bytes::Long { key_len, bytes } => key_len + len <= bytes.capacity(),
+        }
     }
 
     /// Puts another value behind the same key.
     #[inline]
     pub(super) fn set(&mut self, value: &[u8]) {
-        self.bytes.truncate(self.key_len);
-        self.bytes.extend_from_slice(value);
+        match &mut self.0 {
+            Bytes::Short { key_len, len, bytes } => {
+                let from = usize::from(*key_len);
+                if let Some(place) = bytes.get_mut(from..from + value.len()) {
+                    place.copy_from_slice(value);
+                    *len = (from + value.len()) as u8;
+                } else {
+                    let mut long = Self::with_capacity(self.key(), value.len());
+                    long.set(value);
+                    *self = long;
+                }
+            }
+            Bytes::Long { key_len, bytes } => {
+                bytes.truncate(*key_len);
+                bytes.extend_from_slice(value);
+            }
+        }
     }
 
     /// Only the key stays. A small buffer does, too: a million that are given back one by one make the allocator tidy up all of
     /// them in one go, later, which stalls everybody.
     pub(super) fn empty(mut self) -> Self {
-        self.bytes.truncate(self.key_len);
-        if self.bytes.capacity() > self.key_len + 4 * MIN {
-            self.bytes.shrink_to_fit();
+        self.set(b"");
+        if let Bytes::Long { key_len, bytes } = &mut self.0
+            && bytes.capacity() > *key_len + 4 * MIN
+        {
+            self.shrink();
         }
         self
     }
 
     /// Gives back what is more than needed.
     pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to(self.key_len + MIN);
+        if let Bytes::Long { key_len, bytes } = &mut self.0 {
+            match Bytes::short(&bytes[..*key_len], &bytes[*key_len..]) {
+                Some(short) => self.0 = short,
+                None => bytes.shrink_to(*key_len + MIN),
+            }
+        }
     }
 }
 
@@ -66,13 +131,16 @@ impl Deref for KeptValue {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.key_len..]
+        match &self.0 {
+            Bytes::Short { key_len, len, bytes } => &bytes[usize::from(*key_len)..usize::from(*len)],
+            Bytes::Long { key_len, bytes } => &bytes[*key_len..],
+        }
     }
 }
 
 impl From<Vec<u8>> for KeptValue {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, key_len: 0 }
+        Self(Bytes::Long { key_len: 0, bytes })
     }
 }
 
