@@ -502,14 +502,9 @@ impl Communicator {
                 *place = id;
                 count += 1;
             }
-            let mut some = some[..count].iter();
-            while let Some((id, queued)) = self.core(|core| {
-                some.find_map(|id| match core.queue(id.key(), &bytes, None) {
-                    Ok(Queued::Later) => None,
-                    other => Some((*id, other)),
-                })
-            }) {
-                self.queued(id, queued, &mut refused);
+            let mut keys = some[..count].iter().map(|id| id.key());
+            while let Some((key, queued)) = self.core(|core| core.queue_on_all(&mut keys, &bytes)) {
+                self.queued(Id::new(key), queued, &mut refused);
             }
         }
         self.give_scratch(bytes);

@@ -8,6 +8,8 @@ use std::time::Duration;
 /// Buffers that are empty keep this much; what is more goes back to the loop's spare ones, so that idle
 /// connections hold next to nothing.
 const KEEP: usize = 512;
+/// What is written already is dropped from the front of a queue when it is so much.
+const COMPACT_FROM: usize = 64 << 10;
 /// From this on a buffer is not kept at all.
 const LARGEST_SPARE: usize = 1 << 20;
 const MOST_SPARES: usize = 64;
@@ -184,17 +186,25 @@ impl OutQueue {
         self.held = bytes;
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.tail.capacity() == 0 || self.done >= COMPACT_FROM {
+            self.make_place(spares);
+        }
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    #[inline(never)]
+    fn make_place(&mut self, spares: &mut Spares) {
         if self.tail.capacity() == 0 {
             self.tail = spares.take();
-        } else if self.pieces.is_empty() && self.done >= 64 << 10 && self.done * 2 >= self.tail.len() {
+        } else if self.pieces.is_empty() && self.done * 2 >= self.tail.len() {
             // A queue that never runs empty must not grow by what is already written.
             let needed = self.items.as_ref().map_or(0, |items| items.written);
             self.tail.drain(..self.done - needed);
             self.done = needed;
         }
-        self.tail.extend_from_slice(bytes);
-        self.len += bytes.len();
     }
 
     /// Queues bytes that other queues hold too.

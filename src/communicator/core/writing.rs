@@ -34,21 +34,41 @@ impl<D> Slot<D> {
 impl<D, F> Core<D, F> {
     #[inline]
     pub(crate) fn queue(&mut self, key: Key, bytes: &[u8], keep: Option<Keep>) -> Result<Queued, SendError> {
-        if let Some(slot) = self.slots.get_mut(key.slot as usize)
-            && slot.generation == key.generation
-            && slot.takes_more(bytes.len())
-        {
-            slot.rest.out.push(bytes, &mut self.spares);
-            slot.pressed |= slot.rest.out.len() >= slot.settings.limits.high_water;
+        if self.joins(key, bytes) {
             return Ok(Queued::Later);
         }
         self.queue_with(key, bytes.len(), keep, |out, spares| out.push(bytes, spares))
+    }
+
+    /// Queues the same on many, up to the first whose queue is to be written at once, or does not take it.
+    pub(crate) fn queue_on_all(
+        &mut self,
+        keys: &mut impl Iterator<Item = Key>,
+        bytes: &[u8],
+    ) -> Option<(Key, Result<Queued, SendError>)> {
+        keys.find_map(|key| match self.queue(key, bytes, None) {
+            Ok(Queued::Later) => None,
+            other => Some((key, other)),
+        })
+    }
+
+    /// Puts it behind what is queued, if that is all there is to it.
+    #[inline]
+    fn joins(&mut self, key: Key, bytes: &[u8]) -> bool {
+        let Some(slot) = self.slots.get_mut(key.slot as usize) else { return false };
+        let joins = slot.generation == key.generation && slot.takes_more(bytes.len());
+        if joins {
+            slot.rest.out.push(bytes, &mut self.spares);
+            slot.pressed |= slot.rest.out.len() >= slot.settings.limits.high_water;
+        }
+        joins
     }
 
     pub(crate) fn queue_shared(&mut self, key: Key, bytes: &Rc<Vec<u8>>) -> Result<Queued, SendError> {
         self.queue_with(key, bytes.len(), None, |out, spares| out.push_shared(bytes, spares))
     }
 
+    #[inline(never)]
     fn queue_with(
         &mut self,
         key: Key,

@@ -312,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn a_word_ends_at_the_first_space_wherever_that_is() {
+        for at in 0..30 {
+            for len in at..40 {
+                let mut line = vec![b'x'; len];
+                line.resize(len + 1, b' ');
+                line[at] = b' ';
+                let expected = (at < 17).then(|| (&line[..at], &line[at + 1..]));
+                assert_eq!(split_word(&line), expected, "{at} of {len}");
+                assert_eq!(split_word(&vec![b'x'; at]), None);
+            }
+        }
+    }
+
+    #[test]
     fn a_step_is_what_follows_the_last_equals_sign_with_a_key_before_it() {
         check("INCREMENT n", Command::Increment(step("n", None)));
         check("DECREMENT n=3", Command::Decrement(step("n", Some("3"))));

@@ -170,3 +170,46 @@ impl fmt::Debug for KeptValue {
         write!(f, "\"{}\"", self.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_any_length_takes_the_place_of_any_other() {
+        let lengths = [0, 1, MIN, SHORT - 8, SHORT - 7, SHORT - 6, SHORT, SHORT + 1, 5 * SHORT];
+        for key_len in [1, 7, SHORT - 1, SHORT, SHORT + 1] {
+            let key = vec![b'k'; key_len];
+            for before in lengths {
+                for after in lengths {
+                    let of = |len: usize| vec![b'v'; len];
+                    let mut kept = KeptValue::with_capacity(&key, before);
+                    assert_eq!(kept.memory() == 0, key_len + before <= SHORT);
+                    assert!(kept.has_room(before) && kept.is_empty());
+                    kept.set(&of(before));
+                    let (had_room, memory) = (kept.has_room(after), kept.memory());
+                    kept.set(&of(after));
+                    assert_eq!(
+                        (kept.key(), &*kept),
+                        (&key[..], &of(after)[..]),
+                        "{key_len} {before} {after}"
+                    );
+                    assert!(!had_room || kept.memory() == memory, "{key_len} {before} {after}");
+                    kept.shrink();
+                    assert_eq!(
+                        (kept.key(), &*kept),
+                        (&key[..], &of(after)[..]),
+                        "{key_len} {before} {after}"
+                    );
+                    assert!(
+                        kept.memory() <= key_len + after.max(MIN)
+                            && (kept.memory() == 0 || key_len + after > SHORT)
+                    );
+                    let kept = kept.empty();
+                    assert_eq!((kept.key(), kept.is_empty()), (&key[..], true));
+                    assert!(kept.memory() <= key_len + 4 * MIN);
+                }
+            }
+        }
+    }
+}
