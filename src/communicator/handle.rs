@@ -444,8 +444,8 @@ impl Communicator {
     }
 
     /// Queues an item on an established [permanent](Self::permanent) connection before everything that waits for it, behind what
-    /// was queued in this way before: to log in, to register. It belongs to the transport that there is: it
-    /// is neither kept for the next one nor sent twice.
+    /// was queued in this way before: to log in, to register. An item of which the other side has taken a part already goes out
+    /// whole before it. It belongs to the transport that there is: it is neither kept for the next one nor sent twice.
     ///
     /// # Errors
     /// As [`send`](Self::send), [`SendError::Away`] when the connection is not established, and [`SendError::NotPermanent`].

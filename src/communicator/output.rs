@@ -120,6 +120,14 @@ impl OutQueue {
         self.items.as_ref().is_some_and(|items| items.written > 0)
     }
 
+    /// What is left of an item that is written in part.
+    pub(crate) fn half(&self) -> &[u8] {
+        let Some(items) = self.items.as_ref().filter(|items| items.written > 0) else { return &[] };
+        let left = items.marks.front().map_or(0, |first| first.len - items.written);
+        let buffer = self.pieces.front().map_or(&self.tail, |piece| piece);
+        &buffer[self.done..self.done + left]
+    }
+
     /// The first item is as if nothing of it was written.
     pub(crate) fn rewind(&mut self) {
         if let Some(items) = &mut self.items {

@@ -309,14 +309,25 @@ impl<D> Slot<D> {
         matches!(self.phase, Phase::Waiting | Phase::Connecting)
     }
 
-    /// What is queued waits for the handler to say that it may leave.
+    /// What is queued waits for the handler to say that it may leave. An item that has begun does not: nothing could follow it.
     pub(crate) fn is_held(&self) -> bool {
-        self.permanent.as_ref().is_some_and(|permanent| permanent.holding)
+        self.permanent.as_ref().is_some_and(|permanent| permanent.holding) && !self.rest.out.is_half()
     }
 
-    /// Something stands before what is queued.
+    /// Something stands before what is queued, but for the rest of an item that has begun.
     pub(crate) fn greets(&self) -> bool {
         self.permanent.as_ref().is_some_and(|permanent| !permanent.greeting.is_empty())
+            && !self.rest.out.is_half()
+    }
+
+    /// So many bytes of the queue may leave, as far as greetings and what is held have a say.
+    pub(crate) fn may_leave(&self) -> usize {
+        match &self.permanent {
+            Some(permanent) if permanent.holding || !permanent.greeting.is_empty() => {
+                self.rest.out.half().len()
+            }
+            _ => usize::MAX,
+        }
     }
 
     /// There is a reason to call it. Whether it is to be put into the list of the ready ones.

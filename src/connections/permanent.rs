@@ -125,8 +125,8 @@ impl Communicator {
         self.core(|core| core.items(key.into()))
     }
 
-    /// Holds back what a permanent connection has to send, but for what it is [greeted](Self::greet) with, until it is
-    /// called with `false`. It stays so over reconnects; what is held back when it is closed is dropped. `false`: there is no such
+    /// Holds back what a permanent connection has to send, but for what it is [greeted](Self::greet) with, and the rest of an item
+    /// of which the other side has taken a part, until it is called with `false`. It stays so over reconnects; what is held back when it is closed is dropped. `false`: there is no such
     /// permanent connection.
     pub fn hold(&self, key: impl Into<Key>, on: bool) -> bool {
         self.core(|core| core.hold(key.into(), on))

@@ -186,11 +186,19 @@ impl<D, F> Core<D, F> {
         if lost {
             permanent.greeting.clear(spares);
         }
-        if lost || permanent.holding {
+        if lost {
             slot.rest.out.clear(spares);
-        }
-        if !permanent.greeting.is_empty() {
-            let mut all = take(&mut permanent.greeting);
+        } else if permanent.holding || !permanent.greeting.is_empty() {
+            // What has begun stays whole, whatever else does not leave.
+            let mut all = OutQueue::default();
+            all.push(slot.rest.out.half(), spares);
+            if slot.rest.out.is_half() {
+                slot.rest.out.drop_first();
+            }
+            if permanent.holding {
+                slot.rest.out.clear(spares);
+            }
+            all.append(take(&mut permanent.greeting), spares);
             all.append(slot.rest.out.take(), spares);
             slot.rest.out = all;
         }

@@ -184,6 +184,10 @@ impl<D, F> Core<D, F> {
         let most = self.may_write(key);
         let slot = self.any(key).filter(|_| most > 0)?;
         let driver = slot.driver.take()?;
+        let most = if greets { most } else { most.min(slot.may_leave()) };
+        let comes = slot.permanent.as_ref().is_some_and(|permanent| !permanent.greeting.is_empty());
+        // Whatever is written now is followed by nothing.
+        let last = if greets { slot.rest.out.is_empty() } else { !comes };
         let out = match &mut slot.permanent {
             Some(permanent) if greets => permanent.greeting.take(),
             _ => slot.rest.out.take(),
@@ -194,7 +198,7 @@ impl<D, F> Core<D, F> {
             greeting: greets,
             phase: slot.phase,
             wants_write: slot.wants_write,
-            finish: slot.finishing && !slot.finished && (!greets || slot.rest.out.is_empty()),
+            finish: slot.finishing && !slot.finished && last,
             most,
         })
     }
@@ -212,6 +216,7 @@ impl<D, F> Core<D, F> {
         }
         let most = self.may_write(key);
         let slot = self.any(key).filter(|_| most > 0)?;
+        let most = most.min(slot.may_leave());
         Some((slot.rest.out.take(), most))
     }
 

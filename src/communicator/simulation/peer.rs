@@ -215,12 +215,15 @@ impl Peer {
         if lost {
             permanent.greeting.clear();
         }
+        // An item that has begun goes out whole, whatever is held, before any greeting.
+        let half = self.queued.pop_front_if(|first| first.sent > 0 && !lost);
         if permanent.holding || lost {
             self.drop_queued();
         }
         for item in permanent.greeting.into_iter().rev() {
             self.queued.push_front(item);
         }
+        half.into_iter().for_each(|half| self.queued.push_front(half));
         self.count();
     }
 
@@ -343,6 +346,11 @@ impl Write for Wire<'_> {
         peer.room -= taken;
         peer.writes.take(now, taken);
         world.progress += taken as u64;
+        if let Some(permanent) = &peer.permanent {
+            let others = if world.greeting { &peer.queued } else { &permanent.greeting };
+            let begun = others.front().is_some_and(|first| first.sent > 0);
+            assert!(!begun || !peer.alive, "{}: in the middle of another item", peer.key);
+        }
         match &mut peer.permanent {
             _ if !peer.alive => {}
             Some(permanent) if world.greeting => send_first(&mut permanent.greeting, &bytes[..taken]),

@@ -401,6 +401,59 @@ fn what_is_held_waits_for_the_other_sides_answer_over_losses() {
 }
 
 #[test]
+fn an_item_that_has_begun_goes_out_whole_before_a_greeting_and_though_it_is_held() {
+    for (holds, greets, closes) in [
+        (false, true, false),
+        (true, false, false),
+        (true, true, false),
+        (false, true, true),
+        (true, true, true),
+    ] {
+        let stage = stage(hourly(), ok);
+        let far = stage.connect();
+        far.state().room = 3;
+        stage.send("item").unwrap();
+        stage.send("next").unwrap();
+        stage.settle();
+        assert_eq!(far.text(), "ite");
+        assert!(stage.communicator.hold(stage.id, holds));
+        if greets {
+            stage.communicator.greet(stage.id, "greeting").unwrap();
+        }
+        if closes {
+            assert!(stage.communicator.close(stage.id));
+        }
+        // Byte for byte, so that every call stops somewhere.
+        for _ in 0..30 {
+            far.take(&stage.communicator, stage.id, 1);
+            stage.settle();
+        }
+        let (greeting, next) = (if greets { "greeting\n" } else { "" }, if holds { "" } else { "next\n" });
+        assert_eq!(far.text(), format!("item\n{greeting}{next}"), "{holds} {greets} {closes}");
+        if !closes {
+            stage.communicator.hold(stage.id, false);
+            stage.settle();
+            assert_eq!(far.text(), format!("item\n{greeting}next\n"));
+        }
+        assert_eq!(stage.communicator.is_empty(), closes);
+    }
+}
+
+#[test]
+fn a_direction_that_ends_does_so_behind_an_item_that_had_begun_and_a_greeting() {
+    let stage = stage(hourly(), ok);
+    let far = stage.connect();
+    far.state().room = 3;
+    stage.send("item").unwrap();
+    stage.settle();
+    stage.communicator.greet(stage.id, "greeting").unwrap();
+    assert!(stage.communicator.shutdown_write(stage.id));
+    far.take(&stage.communicator, stage.id, 100);
+    stage.settle();
+    assert_eq!((far.text().as_str(), far.state().shut), ("item\ngreeting\n", true));
+}
+
+#[test]
 fn a_greeting_goes_with_its_connection() {
     let stage = stage(hourly(), ok);
     let far = stage.connect();
