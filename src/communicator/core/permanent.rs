@@ -7,6 +7,7 @@ use crate::communicator::output::OutQueue;
 use crate::communicator::permanent::{Keep, Lost, Permanent, Reconnect};
 use crate::communicator::slot::{Phase, Ready};
 use std::any::Any;
+use std::io;
 use std::mem::take;
 use std::ops::Range;
 
@@ -188,6 +189,8 @@ impl<D, F> Core<D, F> {
         }
         if lost {
             slot.rest.out.clear(spares);
+            // What it has lost may still be there, if it was switched off since: nobody waits for that.
+            slot.write_error.get_or_insert_with(|| io::ErrorKind::NotConnected.into());
         } else if permanent.holding || !permanent.greeting.is_empty() {
             // What has begun stays whole, whatever else does not leave.
             let mut all = OutQueue::default();

@@ -610,6 +610,31 @@ fn while_it_is_switched_off_it_makes_no_attempt_and_is_told_of_nothing() {
 }
 
 #[test]
+fn one_that_was_lost_while_it_was_switched_off_and_is_closed_then_waits_for_nothing() {
+    for given_up in [true, false] {
+        let stage = stage(hourly(), ok);
+        let far = stage.connect();
+        // The other side takes nothing more, and would have to end before a socket that holds unread input is closed.
+        (far.state().room, far.state().resets) = (0, true);
+        stage.send("never sent").unwrap();
+        stage.settle();
+        stage.communicator.enable(stage.id, false);
+        if given_up {
+            stage.communicator.reconnect(stage.id);
+        } else {
+            far.state().write_error = Some(ErrorKind::BrokenPipe);
+            far.take(&stage.communicator, stage.id, 1);
+        }
+        stage.settle();
+        assert_eq!(stage.seen(), ["connected"]);
+        stage.communicator.close(stage.id);
+        stage.settle();
+        assert_eq!(stage.seen(), ["closed: closed by this program"]);
+        assert!(far.state().closed && stage.communicator.is_empty(), "{given_up}");
+    }
+}
+
+#[test]
 fn settings_stay_over_reconnects() {
     let stage = stage(hourly(), ok);
     let (communicator, id) = (&stage.communicator, stage.id);
