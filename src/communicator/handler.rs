@@ -59,7 +59,7 @@ pub trait Handler<C: Codec>: 'static {
     /// A time is over. By default every one but [`Timeout::Timer`] ends the connection.
     ///
     /// Not called before [`connected`](Self::connected): a connection that is not established when its deadline comes ends,
-    /// and its timers wait.
+    /// and its timers wait. A [permanent](Communicator::permanent) one gets both also while it is away, for the first time or again.
     ///
     /// # Errors
     /// End the connection.
