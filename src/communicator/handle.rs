@@ -5,6 +5,7 @@ use super::driver::Driver;
 use super::error::{Closed, SendError};
 use super::hooks::Hooks;
 use super::key::{Id, Key, TimerId};
+use super::lack::Lack;
 use super::listing::ConnectionInfo;
 use super::permanent::{Keep, Reconnect, random_seed};
 use super::rate::Rates;
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     pub(super) dirty: Cell<Vec<Key>>,
     pub(super) inbox: OnceCell<Inbox>,
     pub(super) wall: RefCell<Option<WallClock>>,
+    pub(super) lack: Cell<Lack>,
     /// A turn runs.
     pub(super) turning: Cell<bool>,
     /// Somebody's code runs.
@@ -164,6 +166,7 @@ impl Communicator {
             dirty: Cell::default(),
             inbox: OnceCell::new(),
             wall: RefCell::default(),
+            lack: Cell::default(),
             turning: Cell::new(false),
             calling: Cell::new(false),
             graveyard: RefCell::default(),

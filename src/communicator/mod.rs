@@ -59,7 +59,8 @@
 //!
 //! # Failures
 //! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends, and a transport or
-//! a codec that panics. The loop itself ends with an error only when the poll fails.
+//! a codec that panics. The loop itself ends with an error only when the poll fails: for want of memory, when
+//! that lasts for ten seconds.
 
 mod core;
 mod driver;
@@ -68,6 +69,7 @@ mod handle;
 mod handler;
 mod hooks;
 mod key;
+mod lack;
 mod listing;
 mod output;
 mod pauses;

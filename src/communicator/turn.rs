@@ -5,6 +5,7 @@ use super::driver::{Driver, Linger, Outcome, Turn};
 use super::error::Closed;
 use super::handle::{Communicator, Corpse, TimerCall, WAKER, WALL, interest};
 use super::key::{Key, TimerId};
+use super::lack::Lack;
 use super::permanent::Lost;
 use super::slot::{Phase, Ready};
 use super::wall_clock;
@@ -23,8 +24,8 @@ impl Communicator {
     /// without a callback. It may be run again.
     ///
     /// # Errors
-    /// When the poll fails, which no connection can cause; and when called from inside a callback or a destructor
-    /// of a handler, which changes nothing.
+    /// When the poll fails, which no connection can cause, and for want of memory only if that lasts for ten seconds; and when
+    /// called from inside a callback or a destructor of a handler, which changes nothing.
     pub fn run(&self) -> io::Result<()> {
         if self.0.calling.get() || self.0.turning.get() {
             return Err(nested());
@@ -119,7 +120,14 @@ impl Communicator {
         let (poll, events) = &mut *self.0.poll.borrow_mut();
         match poll.poll(events, wait) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            polled => polled?,
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                events.clear();
+                self.rest(error, wait)?;
+            }
+            polled => {
+                polled?;
+                self.0.lack.set(Lack::default());
+            }
         }
         let now = self.clock();
         let date = match &mut *self.0.wall.borrow_mut() {
@@ -149,6 +157,21 @@ impl Communicator {
                 }
             }
         });
+        Ok(())
+    }
+
+    /// The system has no memory for letting the loop wait, `wait` at the longest. It may have some soon, and clients can do nothing
+    /// about it: nobody is to lose a service for a moment of that.
+    #[cold]
+    fn rest(&self, error: io::Error, wait: Option<Duration>) -> io::Result<()> {
+        let mut lack = self.0.lack.get();
+        if lack.is_new() {
+            log::warn!("no memory for waiting, tries again: {error}");
+        }
+        let rest = lack.goes_on(self.clock());
+        self.0.lack.set(lack);
+        let rest = Duration::from_nanos(rest.ok_or(error)?);
+        std::thread::sleep(wait.map_or(rest, |wait| wait.min(rest)));
         Ok(())
     }
 
