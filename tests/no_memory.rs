@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -46,22 +46,28 @@ impl Stage {
         Self { folder }
     }
 
-    fn start(&self) -> Program {
+    fn start(&self, log_level: &str) -> Program {
         let mut command = command(CLACKSD.expect("cargo builds clacksd before it runs this test"));
-        let server = Program::start(command.arg("c.xml").current_dir(self.folder.path()));
+        command.args(["--log-level", log_level, "c.xml"]).current_dir(self.folder.path());
+        let server = Program::start(&mut command);
         server.says("clacksd: listening on s\n");
         server
     }
 
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
     fn client(&self, name: &str) -> Client {
-        let (socket, name) = (self.folder.path().join("s"), name.to_owned());
-        Client { socket, name, session: None, hits: 0 }
+        Client { socket: self.socket(), name: name.to_owned(), session: None, hits: 0 }
     }
 }
 
 /// What strace makes of a process that runs, until this value is gone.
 struct Faults {
     strace: Child,
+    /// What it says, of each new thread for example: it would end if nobody could hear that.
+    _said: BufReader<ChildStderr>,
     log: PathBuf,
 }
 
@@ -76,24 +82,28 @@ impl Faults {
         command.args(["-e", &format!("inject={calls}:error={error}:when={when}")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let Ok(mut strace) = command.spawn() else { return not_tested("there is no strace") };
-        let said = BufReader::new(strace.stderr.take().expect("it is a pipe"));
-        let mut all = Vec::new();
-        for line in said.lines() {
-            all.push(line.expect("what strace says is text"));
-            if all.last().is_some_and(|line| line.contains("attached")) {
-                return Some(Self { strace, log });
+        let mut said = BufReader::new(strace.stderr.take().expect("it is a pipe"));
+        let mut all = String::new();
+        while said.read_line(&mut all).expect("what strace says is text") > 0 {
+            if all.contains("attached") {
+                return Some(Self { strace, _said: said, log });
             }
         }
         let _ = strace.wait();
-        let all = all.join("\n");
         assert!(all.contains("not permitted"), "strace can't do it: {all}");
         not_tested(&all)
     }
 
     /// How often calls have failed for it; no more do.
-    fn end(mut self) -> usize {
-        kill(Pid::from_raw(self.strace.id().cast_signed()), Signal::SIGTERM).unwrap();
-        self.strace.wait().unwrap();
+    fn end(mut self, stage: &Stage) -> usize {
+        assert!(self.strace.try_wait().unwrap().is_none(), "strace has ended before");
+        let begin = Instant::now();
+        while self.strace.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < DEADLINE, "strace does not end");
+            kill(Pid::from_raw(self.strace.id().cast_signed()), Signal::SIGTERM).unwrap();
+            // A signal that comes just before it waits is seen with the next call of the server.
+            drop(UnixStream::connect(stage.socket()).unwrap());
+        }
         let log = fs::read(&self.log).unwrap();
         String::from_utf8_lossy(&log).matches("(INJECTED)").count()
     }
@@ -274,7 +284,7 @@ fn descriptors(server: &Program) -> usize {
 fn starve(calls: &str, error: &str, when: &str, text: &str) -> Option<(usize, usize)> {
     const MIB: u64 = 1 << 20;
     let stage = Stage::new("<persistanceinterval>1</persistanceinterval>");
-    let server = stage.start();
+    let server = stage.start("warn");
     // What is kept for the next ones is there from now on.
     for n in 0..20 {
         stage.client(&format!("first_{n}")).store_all(|value| value == 5);
@@ -333,7 +343,7 @@ fn starve(calls: &str, error: &str, when: &str, text: &str) -> Option<(usize, us
     check_heard(&heard, &confirmed);
     assert!(confirmed.len() > SESSION, "{calls}: only {} numbers were taken", confirmed.len());
     let hits = storers.iter().chain([&sender, &listener]).map(|client| client.hits).sum();
-    let failed = faults.end();
+    let failed = faults.end(&stage);
     println!("{calls}: {failed} calls have failed with {error}, {hits} connections have ended for it");
 
     // There is memory again, and nothing is left of all that.
@@ -361,7 +371,7 @@ fn starve(calls: &str, error: &str, when: &str, text: &str) -> Option<(usize, us
     assert!(!ended.stderr.contains("panicked"), "{calls}: {}", ended.stderr);
 
     // What was acknowledged is there.
-    let server = stage.start();
+    let server = stage.start("warn");
     for (client, last) in storers.iter_mut().zip(&last) {
         client.check(&[*last]);
     }
@@ -417,18 +427,17 @@ fn a_disk_for_which_there_is_no_memory_ends_no_client_and_heals() {
 /// A slave whose attempts to reach its master fail for it finds that all the same.
 fn check_link(calls: &str) {
     let above = Stage::new("");
-    let master = above.folder.path().join("s");
     let below = Stage::new(&format!(
         "<interclacksreconnecttimeout>0</interclacksreconnecttimeout>\
          <master><socket>{}</socket></master>",
-        master.display()
+        above.socket().display()
     ));
-    let slave = below.start();
+    let slave = below.start("info");
     slave.logs("can't connect to");
     let Some(faults) = Faults::begin(&slave, below.folder.path(), calls, "ENOMEM", "1+2") else { return };
-    let master = above.start();
+    let master = above.start("warn");
     slave.logs("linked, is this server's master");
-    assert!(faults.end() > 0, "no {calls} has failed");
+    assert!(faults.end(&below) > 0, "no {calls} has failed");
     let mut client = above.client("above");
     let last = client.store_all(|value| value == 5);
     let begin = Instant::now();
