@@ -434,7 +434,17 @@ impl Communicator {
     /// When the connection is gone or closing, its queue is full, or the codec can't express the item; nothing
     /// is queued then.
     pub fn send<C: Codec>(&self, id: Id<C>, item: C::Out<'_>) -> Result<(), SendError> {
-        self.encoded::<C>(item, |bytes| self.send_bytes(id.key(), bytes, None))
+        self.encoded::<C>(item, |bytes| {
+            if bytes.len() < super::output::SHARE_FROM {
+                return self.send_bytes(id.key(), bytes, None);
+            }
+            // A large one is not copied again: the queue takes the buffer.
+            let queued = self.core(|core| core.queue_shared(id.key(), &Rc::new(std::mem::take(bytes))))?;
+            if queued == Queued::Now {
+                self.write(id.key());
+            }
+            Ok(())
+        })
     }
 
     /// As [`send`](Self::send), for an item that a permanent connection keeps, or not, whatever its
@@ -459,12 +469,15 @@ impl Communicator {
     fn encoded<C: Codec>(
         &self,
         item: C::Out<'_>,
-        send: impl FnOnce(&[u8]) -> Result<(), SendError>,
+        send: impl FnOnce(&mut Vec<u8>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         // A nested `send` from inside `encode` finds another, empty one.
         let mut bytes = self.0.scratch.take();
+        if bytes.capacity() == 0 {
+            bytes = self.core(|core| core.take_spare());
+        }
         let sent = match C::encode(item, &mut bytes) {
-            Ok(()) => send(&bytes),
+            Ok(()) => send(&mut bytes),
             Err(error) => Err(SendError::Encode(error)),
         };
         self.give_scratch(bytes);

@@ -331,7 +331,14 @@ impl OutQueue {
             }
             taken -= left;
             self.done = 0;
-            self.pieces.pop_front();
+            let over = self.pieces.pop_front();
+            if self.tail.capacity() == 0
+                && let Some(mut buffer) = over.and_then(Rc::into_inner)
+            {
+                // For the next one.
+                buffer.clear();
+                self.tail = buffer;
+            }
         }
         self.done += taken;
         if self.len == 0 {
