@@ -115,12 +115,13 @@ fi
 follower_core=1
 if taskset --cpu-list 2 true 2>/dev/null; then follower_core=2; fi
 
-# A port that nothing listens on.
+# A port that nothing listens on, below those that Linux gives to outgoing connections: one of ten thousand that have just ended would
+# still be in the way.
 ports=()
 free_port() {
   local port
   while :; do
-    port=$((20000 + RANDOM % 30000))
+    port=$((20000 + RANDOM % 12000))
     [[ " ${ports[*]} " == *" $port "* ]] && continue
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
   done
