@@ -47,6 +47,15 @@ pub trait Handler<C: Codec>: 'static {
     /// End the connection.
     fn message(&mut self, item: C::In<'_>, cx: &Cx<'_, C>) -> HandlerResult;
 
+    /// Input was read, of which [`message`](Self::message) gets the items one by one from now on. Here a handler can prepare for several
+    /// of them: fetch from memory what they need, all at once. It begins with the next item, unless the codec is in the middle of
+    /// something that it skips, and may end with the beginning of one.
+    ///
+    /// Says how many bytes it has seen: from there on, if so much is read already, it is asked again. By default all of them.
+    fn look_ahead(&mut self, input: &[u8], cx: &Cx<'_, C>) -> usize {
+        input.len()
+    }
+
     /// The output queue, after it was above its high-water mark or refused something, is down to its
     /// low-water mark.
     ///
@@ -115,6 +124,9 @@ impl<C: Codec, H: Handler<C>> Handler<C> for Rc<RefCell<H>> {
     }
     fn message(&mut self, item: C::In<'_>, cx: &Cx<'_, C>) -> HandlerResult {
         self.borrow_mut().message(item, cx)
+    }
+    fn look_ahead(&mut self, input: &[u8], cx: &Cx<'_, C>) -> usize {
+        self.borrow_mut().look_ahead(input, cx)
     }
     fn drained(&mut self, cx: &Cx<'_, C>) -> HandlerResult {
         self.borrow_mut().drained(cx)

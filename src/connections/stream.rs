@@ -229,8 +229,11 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             return Ok((input.len(), Some(Stop::Told)));
         };
         let (mut used, mut items, mut stop) = (0, 0, None);
-        let mut failed = None;
+        let (mut failed, mut seen) = (None, 0);
         while used < input.len() {
+            if used >= seen {
+                seen = used.saturating_add(handler.look_ahead(&input[used..], cx));
+            }
             match codec.decode(&input[used..]) {
                 Ok(Decoded::Item(_, 0) | Decoded::Skip(0)) => {
                     failed = Some(Closed::Decode(DecodeError::invalid("the codec takes no bytes", 0)));

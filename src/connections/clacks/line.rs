@@ -111,6 +111,7 @@ impl Codec for ClacksLines {
         Ok(if line.is_empty() { Decoded::Skip(used) } else { Decoded::Item(Line::Line(line), used) })
     }
 
+    #[inline]
     fn encode(parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
         for part in parts {
@@ -122,6 +123,14 @@ impl Codec for ClacksLines {
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
+}
+
+/// The first line, if it is all there, and how many bytes it takes with its end. CRs inside are left where they are.
+#[inline]
+pub(super) fn first_line(input: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr(b'\n', input)?;
+    let line = &input[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
 }
 
 #[cfg(test)]

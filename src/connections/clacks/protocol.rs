@@ -177,6 +177,27 @@ impl<'a> Command<'a> {
     }
 }
 
+/// The key of a line that is a command for one entry of the cache.
+#[inline]
+pub(super) fn key_of(line: &[u8]) -> Option<&[u8]> {
+    let (word, argument) = split_word(line)?;
+    match word.len() {
+        5 if word == b"STORE" => {}
+        6 if word == b"REMOVE" => return Some(argument),
+        7 if word == b"KEYSYNC" => {
+            let entry = argument.splitn(3, |&byte| byte == b' ').last()?;
+            return Pair::parse(split_at_byte(entry, b' ')?.1).map(|pair| pair.name);
+        }
+        8 if word == b"RETRIEVE" => return Some(argument),
+        9 if word == b"INCREMENT" || word == b"DECREMENT" => {
+            return Step::parse(argument).map(|step| step.key);
+        }
+        11 if word == b"SETANDSTORE" => {}
+        _ => return None,
+    }
+    Pair::parse(argument).map(|pair| pair.name)
+}
+
 impl<'a> Pair<'a> {
     /// `name=value`, split at the first `=` that has a name before it.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
@@ -309,6 +330,31 @@ mod tests {
         check("CLACKS me 1.0", Command::Clacks(b"me 1.0"));
         check("OVERHEAD GNU Terry Pratchett", overhead("GNU", "Terry Pratchett"));
         check("OVERHEAD M  ", overhead("M", " "));
+    }
+
+    #[test]
+    fn the_key_of_a_line_is_that_of_its_command() {
+        for word in
+            ["STORE", "RETRIEVE", "SETANDSTORE", "REMOVE", "INCREMENT", "DECREMENT", "KEYSYNC", "SET", "PING"]
+        {
+            for argument in
+                ["k=v", "k", "=", "==", "=a", "a=b=5", "a b=c=d", "1.5 0 U k=v", "1 0 D =k=", "1 0 U"]
+            {
+                let line = format!("{word} {argument}");
+                let key = match Command::parse(line.as_bytes()) {
+                    Command::Store(pair) | Command::SetAndStore(pair) => Some(pair.name),
+                    Command::Retrieve(key) | Command::Remove(key) => Some(key),
+                    Command::Increment(step) | Command::Decrement(step) => Some(step.key),
+                    Command::KeySync(entry) => Some(entry.key),
+                    Command::Unknown(_) => continue,
+                    _ => None,
+                };
+                assert_eq!(key_of(line.as_bytes()), key, "{line}");
+            }
+        }
+        for line in ["", "PING", "STORE", "STORE x", "STORE ", "KEYSYNC ", "KEYSYNC 1", "KEYSYNC 1 2"] {
+            assert_eq!(key_of(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

@@ -311,16 +311,22 @@ impl fmt::Debug for Server {
 
 impl Service {
     /// The time, looked at once a turn.
+    #[inline]
     fn now(&mut self, communicator: &Communicator) -> Now {
         let turn = communicator.turn_number();
         if self.now.1 != turn {
-            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let unix = since_1970.as_secs_f64() + self.clock_offset;
-            let now = Now { unix, monotonic: communicator.time() };
-            self.now = (now, turn);
-            self.state.look_at_clocks(now);
+            self.look_at_clocks(communicator, turn);
         }
         self.now.0
+    }
+
+    #[inline(never)]
+    fn look_at_clocks(&mut self, communicator: &Communicator, turn: u64) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix = since_1970.as_secs_f64() + self.clock_offset;
+        let now = Now { unix, monotonic: communicator.time() };
+        self.now = (now, turn);
+        self.state.look_at_clocks(now);
     }
 }
 
@@ -375,7 +381,15 @@ impl Session {
         }
     }
 
+    #[inline]
     fn follow(&mut self, flow: Flow, cx: &Cx<'_, ClacksLines>) {
+        if flow != Flow::Open || self.is_paused {
+            self.follow_change(flow, cx);
+        }
+    }
+
+    #[inline(never)]
+    fn follow_change(&mut self, flow: Flow, cx: &Cx<'_, ClacksLines>) {
         match flow {
             Flow::Open if self.is_paused => {
                 self.is_paused = false;
@@ -433,6 +447,13 @@ impl Handler<ClacksLines> for Session {
         self.client = Some(self.server.with(cx, |state, now, out| state.connected(id, peer, now, out)));
         self.check(cx);
         Ok(())
+    }
+
+    fn look_ahead(&mut self, input: &[u8], _: &Cx<'_, ClacksLines>) -> usize {
+        if self.waits_for_login.is_some() {
+            return input.len();
+        }
+        self.server.0.borrow_mut().state.look_ahead(input)
     }
 
     fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
@@ -508,6 +529,7 @@ struct Connections<'a> {
 }
 
 impl Output<Id<ClacksLines>> for Connections<'_> {
+    #[inline]
     fn send(&mut self, to: Id<ClacksLines>, line: &[&[u8]]) -> bool {
         match self.communicator.send(to, line) {
             Ok(()) | Err(SendError::Gone) => true,

@@ -52,6 +52,7 @@ impl<K: Copy + Eq> State<K> {
         }
     }
 
+    #[inline]
     pub(super) fn overflow_unless(&mut self, taken: bool, slot: usize, out: &mut impl Output<K>) {
         if !taken {
             self.overflow_all(vec![slot], out);

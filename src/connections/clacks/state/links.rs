@@ -93,7 +93,14 @@ impl<K: Copy + Eq> State<K> {
 
     /// Passes a change of the cache on to every linked server that has the entry already, but not to the one that it came
     /// from.
+    #[inline]
     pub(super) fn forward_change(&mut self, origin: usize, change: &Change<'_>, out: &mut impl Output<K>) {
+        if !self.sessions.group(Role::Link).is_empty() {
+            self.forward_change_to_all(origin, change, out);
+        }
+    }
+
+    fn forward_change_to_all(&mut self, origin: usize, change: &Change<'_>, out: &mut impl Output<K>) {
         let links = self.sessions.group(Role::Link).slots();
         let is_exchanging =
             |slot: &usize| self.sessions.get(*slot).link.as_ref().is_some_and(Link::is_exchanging);

@@ -1,6 +1,7 @@
 //! The server's state: what each line of a client does.
 
 mod ages;
+mod ahead;
 mod check;
 mod commands;
 mod counters;

@@ -25,7 +25,7 @@ struct Place {
 }
 
 /// The hash of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Hash(u64);
 
 /// The tables of an index, to be freed one by one.
@@ -77,6 +77,13 @@ impl Index {
         let found = self.tables[hash.table()]
             .find(spread(low), |place| place.hash == low && is_it(place.slot as usize));
         found.map(|place| place.slot as usize)
+    }
+
+    /// The first slot with that hash: most often the only one.
+    #[inline]
+    pub(super) fn first(&self, hash: Hash) -> Option<u32> {
+        let low = hash.0 as u32;
+        self.tables[hash.table()].find(spread(low), |place| place.hash == low).map(|place| place.slot)
     }
 
     /// Adds a slot that is not there.

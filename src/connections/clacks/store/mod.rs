@@ -1,5 +1,6 @@
 //! The cache: values by key, with the times that linked servers compare and that old entries are dropped by.
 
+mod ahead;
 mod changes;
 mod entries;
 mod entry;
@@ -14,10 +15,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+pub(super) use ahead::LOOK_AHEAD;
 pub use changes::Change;
 pub use entry::{Entry, Purged, Retention};
 pub use value::KeptValue;
 
+use ahead::Ahead;
 use changes::Changes;
 use entries::Entries;
 use index::{Hash, Index};
@@ -41,6 +44,7 @@ pub struct Store {
     bytes_max: Option<usize>,
     dirty: bool,
     changes: Changes,
+    ahead: Ahead,
     /// What was cleared and still takes memory, the oldest first.
     remains: VecDeque<Remains>,
 }
@@ -91,7 +95,7 @@ impl Store {
 
     /// The value, unless it is unknown or removed; it counts as asked for.
     pub fn retrieve(&mut self, key: &[u8], now: f64) -> Option<&[u8]> {
-        let slot = self.find(key)?;
+        let slot = self.find_next(key)?;
         let entry = self.entries.get_mut(slot)?;
         if entry.deleted {
             return None;
@@ -139,7 +143,7 @@ impl Store {
         let cache_time = theirs.cache_time + offset;
         let access_time = if theirs.access_time == 0.0 { 0.0 } else { theirs.access_time + offset };
         let value = if theirs.deleted { b"" } else { theirs.value };
-        let own = self.find(theirs.key);
+        let own = self.find_next(theirs.key);
         if let Some(entry) = own.map(|slot| &mut self.entries[slot]) {
             let (ours, theirs) = ((entry.deleted, &*entry.value), (theirs.deleted, value));
             let order = cache_time.total_cmp(&entry.cache_time).then(ours.cmp(&theirs));
@@ -329,11 +333,14 @@ impl Store {
     }
 
     /// The key's slot, a new one if need be, with room for a value of so many bytes.
+    #[inline]
     fn slot(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
-        self.slot_from(self.find(key), key, value_len)
+        let found = self.find_next(key);
+        self.slot_from(found, key, value_len)
     }
 
     /// As [`slot`](Self::slot), where the key was looked for already.
+    #[inline]
     fn slot_from(&mut self, found: Option<usize>, key: &[u8], value_len: usize) -> Result<usize, Full> {
         match found {
             Some(slot) => self.make_room(slot, value_len).map(|()| slot),
@@ -341,19 +348,24 @@ impl Store {
         }
     }
 
+    #[inline]
     fn make_room(&mut self, slot: usize, value_len: usize) -> Result<(), Full> {
+        if self.entries[slot].value.has_room(value_len) { Ok(()) } else { self.enlarge(slot, value_len) }
+    }
+
+    #[cold]
+    fn enlarge(&mut self, slot: usize, value_len: usize) -> Result<(), Full> {
         let value = &mut self.entries[slot].value;
-        if !value.has_room(value_len) {
-            let (old, new) = (value.memory(), KeptValue::memory_for(value.key().len(), value_len));
-            if self.bytes - old + new > self.bytes_max.unwrap_or(usize::MAX) {
-                return Err(Full);
-            }
-            *value = KeptValue::with_capacity(value.key(), value_len);
-            self.bytes = self.bytes - old + value.memory();
+        let (old, new) = (value.memory(), KeptValue::memory_for(value.key().len(), value_len));
+        if self.bytes - old + new > self.bytes_max.unwrap_or(usize::MAX) {
+            return Err(Full);
         }
+        *value = KeptValue::with_capacity(value.key(), value_len);
+        self.bytes = self.bytes - old + value.memory();
         Ok(())
     }
 
+    #[inline(never)]
     fn insert(&mut self, key: &[u8], value_len: usize) -> Result<usize, Full> {
         let cost = ENTRY_COST + key.len();
         let more = cost + KeptValue::memory_for(key.len(), value_len);
@@ -370,13 +382,13 @@ impl Store {
         Ok(slot)
     }
 
-    /// `times`: when it was set, when it was asked for.
+    /// Puts the value into the [slot](Self::slot) that was got for it. `times`: when it was set, when it was asked for.
+    #[inline]
     fn put(&mut self, slot: usize, key: &[u8], value: &[u8], number: Option<Number>, times: (f64, f64)) {
         let entry = &mut self.entries[slot];
         self.tombstones -= usize::from(entry.deleted);
-        self.bytes -= entry.value.memory();
+        // There is room for it, which was made with the slot, so that what it takes does not change.
         entry.value.set(value);
-        self.bytes += entry.value.memory();
         (entry.cache_time, entry.access_time) = times;
         entry.deleted = false;
         entry.shared = 0;
@@ -400,7 +412,7 @@ impl Store {
     }
 
     fn count(&mut self, key: &[u8], now: f64, result: impl FnOnce(Operand) -> Number) -> Result<(), Full> {
-        let found = self.find(key);
+        let found = self.find_next(key);
         let number = result(found.map_or(Operand::ZERO, |slot| self.entries[slot].operand()));
         let text = number.text();
         let slot = self.slot_from(found, key, text.len())?;

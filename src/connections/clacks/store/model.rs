@@ -20,6 +20,7 @@ enum Step {
     Merge(Vec<u8>, Vec<u8>, u8, bool, i8),
     Sweep(usize, u8, u8),
     Clear,
+    LookAhead(Vec<Vec<u8>>),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -35,6 +36,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(k, v, t, d, o)| Step::Merge(k, v, t, d, o)),
         3 => (0usize..5, 0u8..100, 0u8..100).prop_map(|(b, s, d)| Step::Sweep(b, s, d)),
         1 => Just(Step::Clear),
+        4 => vec(key(), 0..9).prop_map(Step::LookAhead),
     ]
 }
 
@@ -130,6 +132,7 @@ proptest! {
                     store.clear();
                     model.0.clear();
                 }
+                Step::LookAhead(keys) => store.look_ahead(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>()),
             }
             store.check_invariants();
             let same = store.entries_from(None).eq(model.0.iter().map(|(key, entry)| (&**key, entry)));

@@ -82,6 +82,43 @@ fn a_timeout_that_switches_its_connection_off_is_the_last_call() {
     assert_eq!(stage.seen(), ["Timer(2)"]);
 }
 
+/// Looks at so many bytes of the input at a time.
+struct LooksAhead(usize, Rc<RefCell<Vec<String>>>);
+
+impl Handler<Lines> for LooksAhead {
+    fn look_ahead(&mut self, input: &[u8], _: &Cx<'_, Lines>) -> usize {
+        self.1.borrow_mut().push(format!("ahead {}", input.escape_ascii()));
+        self.0
+    }
+    fn message(&mut self, line: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.1.borrow_mut().push(line.to_owned());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_is_shown_what_comes_before_the_items_and_again_from_where_it_has_not_looked() {
+    let check = |sees: usize, pieces: &[&str], expected: &[&str]| {
+        let communicator = Communicator::new().unwrap();
+        let ((ours, far), events) = (wire(), Rc::new(RefCell::new(Vec::new())));
+        let handler = Rc::new(RefCell::new(LooksAhead(sees, events.clone())));
+        let id = communicator.stream(ours, Lines::new(), handler).unwrap();
+        settle(&communicator);
+        for piece in pieces {
+            far.send(&communicator, id, piece);
+            settle(&communicator);
+        }
+        assert_eq!(events.take(), expected, "{sees} {pieces:?}");
+    };
+    let all = ["a\nbb\nccc\nd"];
+    check(usize::MAX, &all, &[r"ahead a\nbb\nccc\nd", "a", "bb", "ccc"]);
+    let each = [r"ahead a\nbb\nccc\nd", "a", r"ahead bb\nccc\nd", "bb", r"ahead ccc\nd", "ccc", "ahead d"];
+    check(0, &all, &each);
+    check(1, &all, &each);
+    check(3, &all, &[r"ahead a\nbb\nccc\nd", "a", "bb", r"ahead ccc\nd", "ccc", "ahead d"]);
+    check(9, &["a\nb", "b\n"], &[r"ahead a\nb", "a", r"ahead bb\n", "bb"]);
+}
+
 /// One item: everything up to the end of the stream.
 struct Whole;
 
