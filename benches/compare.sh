@@ -105,8 +105,8 @@ loops=$(target "$repository/benches/loops" loops)
 
 ulimit -n "$(ulimit -H -n)"
 descriptors=$(ulimit -n)
-idle_clients=10000 idle_seconds=20
-if [ -n "$is_short" ]; then idle_clients=100 idle_seconds=1; fi
+idle_clients=10000 idle_seconds=20 many_keys=1000000
+if [ -n "$is_short" ]; then idle_clients=100 idle_seconds=1 many_keys=20000; fi
 if [ "$descriptors" != unlimited ] && [ "$descriptors" -lt $((idle_clients + 1000)) ]; then
   idle_clients=$((descriptors - 1000))
   say "only $descriptors descriptors are allowed: $idle_clients idle clients instead of 10000"
@@ -267,6 +267,8 @@ measure "Signals and values" "${all[@]}" -- "${more_targets[@]}" --cpu \
   fan-out:n=1,size=65536,window=64 fan-out:n=10,size=65536,window=64 cache:depth=4,size=65536,keys=100
 
 if [ -z "$is_short" ]; then patience=10; fi
+measure "A large cache" "${all[@]}" -- "${more_targets[@]}" --cpu \
+  "cache:depth=64,clients=50,keys=$many_keys" "cache:clients=50,keys=$many_keys"
 
 # Anew: what was measured before must not have left memory that clients take again.
 stop_all

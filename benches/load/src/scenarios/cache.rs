@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// So many values are stored between two answers when the keys are made.
 const CHUNK: usize = 500;
 
+/// A title tells how many keys there are if there are more.
+const USUAL_KEYS: usize = 10_000;
+
 /// Clients that store a value and retrieve another, or only retrieve. Each has some such units on their way.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
@@ -31,7 +34,7 @@ impl Cache {
             clients: parameters.take("clients", 1)?,
             depth: parameters.take("depth", 1)?,
             size: parameters.take("size", 32)?,
-            keys: parameters.take("keys", 10_000)?,
+            keys: parameters.take("keys", USUAL_KEYS)?,
             only_retrieves: parameters.take_flag("get"),
             is_latency: parameters.take_flag("latency"),
         };
@@ -47,7 +50,9 @@ impl Cache {
             Unit::Megabytes => "MB/s",
             _ => "operations/s",
         };
-        let title = format!("{what}, {clients}, depth {}{}, {figure}", cache.depth, of_size(cache.size));
+        let keys = if cache.keys > USUAL_KEYS { format!(", {} keys", cache.keys) } else { String::new() };
+        let title =
+            format!("{what}, {clients}, depth {}{}{keys}, {figure}", cache.depth, of_size(cache.size));
         Ok(Scenario { title, unit, kind: Kind::Cache(cache) })
     }
 
