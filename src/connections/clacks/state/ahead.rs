@@ -7,6 +7,8 @@ use crate::connections::clacks::store::LOOK_AHEAD;
 
 /// Who sends something that is no command of the cache most often goes on with it: so many bytes of it are not looked at.
 const OTHERS: usize = 1024;
+/// No further than this: of a long line that comes in many pieces the same beginning is shown each time.
+const NEAR: usize = 8192;
 
 impl<K: Copy + Eq> State<K> {
     /// Looks at lines of a client that has logged in before they are given to [`line`](Self::line): `input` begins with the next one.
@@ -14,12 +16,13 @@ impl<K: Copy + Eq> State<K> {
     ///
     /// A client that sends commands without waiting for the answers does not wait for memory with each of them then.
     pub fn look_ahead(&mut self, input: &[u8]) -> usize {
-        match first_line(input) {
+        let near = &input[..input.len().min(NEAR)];
+        match first_line(near) {
             Some((first, len)) if len < input.len() => match key_of(first) {
-                Some(key) => self.look_behind(key, len, input),
+                Some(key) => self.look_behind(key, len, near),
                 None => OTHERS,
             },
-            // One alone is looked up soon enough.
+            // One alone, or a long one, is looked up soon enough.
             _ => input.len(),
         }
     }
@@ -60,6 +63,9 @@ mod tests {
         check("RETRIEVE a\r\nPING\r\n\r\n=\r\nRETRIEVE b\r\n", 35);
         check("PING\r\nRETRIEVE a\r\nRETRIEVE b\r\n", OTHERS);
         check("\r\n\r\n\r\n", OTHERS);
+        let long = format!("STORE a={}\n", "x".repeat(NEAR));
+        check(&format!("{long}REMOVE a\nREMOVE b\n"), long.len() + 18);
+        check(&format!("REMOVE a\nREMOVE b\n{long}{long}"), 18);
         check(&"REMOVE a\n".repeat(LOOK_AHEAD + 5), 9 * LOOK_AHEAD);
     }
 }
