@@ -61,6 +61,12 @@ fuzz_target!(|program: &[u8]| {
                 world.resume(client);
             }
             (b'~', _) => world.flush(),
+            // What is announced may come or not.
+            (b'?', _) => {
+                let lines: Vec<u8> =
+                    rest.iter().map(|byte| if *byte == b'|' { b'\n' } else { *byte }).collect();
+                world.state.look_ahead(&lines);
+            }
             (b' ', Some(client)) => drop(world.send(client, rest)),
             _ => {}
         }
