@@ -377,6 +377,24 @@ fn a_connections_own_timers_carry_their_tags_and_go_with_it() {
 }
 
 #[test]
+fn a_connections_own_timers_are_set_for_instants() {
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (id, _peer) = unix(&communicator, Lines::new(), log.probe(""));
+    settle(&communicator);
+    log.take();
+    let start = Instant::now();
+    for (at, tag) in [(start + ms(20), 20), (start + ms(10), 10), (start, 0)] {
+        let timer = communicator.timer_at_instant(id, at, tag).unwrap();
+        assert!(communicator.is_set(timer));
+    }
+    until(&communicator, || log.len() == 3);
+    assert!(start.elapsed() >= ms(20), "none is early");
+    assert_log(&log, &["Timer(0)", "Timer(10)", "Timer(20)"]);
+    communicator.remove(id);
+    assert_eq!(communicator.timer_at_instant(id, start, 1), None);
+}
+
+#[test]
 fn a_connections_timer_that_is_due_can_still_be_cancelled() {
     let (communicator, log) = (Communicator::new().unwrap(), Log::default());
     let timers: Rc<RefCell<Vec<TimerId>>> = Rc::default();

@@ -629,6 +629,12 @@ impl Communicator {
         self.core(|core| core.add_tagged(key.into(), at, tag))
     }
 
+    /// As [`timer`](Self::timer), but at `instant`, or in the next turn if that is over. For who has the time already.
+    pub fn timer_at_instant(&self, key: impl Into<Key>, instant: Instant, tag: u64) -> Option<TimerId> {
+        let at = self.clock_at(instant);
+        self.core(|core| core.add_tagged(key.into(), at, tag))
+    }
+
     /// As [`timer`](Self::timer), but when the wall clock shows `date` or later, as [`at`](Self::at) does.
     ///
     /// # Errors

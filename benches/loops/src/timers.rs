@@ -100,11 +100,13 @@ fn ours(table: &mut Table, times: &[Duration], order: &[usize]) {
 fn own(table: &mut Table, times: &[Duration], order: &[usize]) {
     let row = OWN;
     let count = times.len();
-    let far = Duration::from_secs(3_600);
+    let far = Instant::now() + Duration::from_secs(3_600);
     let fired = Rc::new(Cell::new(0));
     let (communicator, id, _peer) = counting(&fired);
     let mut ids = Vec::with_capacity(count);
-    let set = |ids: &mut Vec<_>| ids.extend(times.iter().map(|&time| communicator.timer(id, far + time, 0)));
+    let set = |ids: &mut Vec<_>| {
+        ids.extend(times.iter().map(|&time| communicator.timer_at_instant(id, far + time, 0)))
+    };
     table.add(row, "insert", per_operation(count, || set(&mut ids)));
     table.add(
         row,
@@ -117,7 +119,6 @@ fn own(table: &mut Table, times: &[Duration], order: &[usize]) {
     );
     ids.clear();
     set(&mut ids);
-    let far = Instant::now() + far;
     table.add(
         row,
         "re-arm",
