@@ -51,7 +51,8 @@ pub trait Handler<C: Codec>: 'static {
     /// of them: fetch from memory what they need, all at once. It begins with the next item, unless the codec is in the middle of
     /// something that it skips, and may end with the beginning of one.
     ///
-    /// Says how many bytes it has seen: from there on, if so much is read already, it is asked again. By default all of them.
+    /// Says how many bytes it has seen: from there on, if so much is read already, it is asked again. By default all of them. Called for
+    /// streams only, as packets are read one by one.
     fn look_ahead(&mut self, input: &[u8], cx: &Cx<'_, C>) -> usize {
         input.len()
     }
