@@ -5,14 +5,13 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Buffers that are empty keep this much; what is more goes back to the loop's spare ones, so that idle
-/// connections hold next to nothing.
-const KEEP: usize = 512;
 /// What is written already is dropped from the front of a queue when it is so much.
 const COMPACT_FROM: usize = 64 << 10;
 /// From this on a buffer is not kept at all.
 const LARGEST_SPARE: usize = 1 << 20;
-const MOST_SPARES: usize = 64;
+/// So many buffers are kept, and so much memory in all of them.
+const MOST_SPARES: usize = 1024;
+const MOST_SPARE_BYTES: usize = 16 << 20;
 /// Bytes that are shared by many queues are copied up to this, and shared beyond.
 pub(crate) const SHARE_FROM: usize = 16 << 10;
 /// As many pieces go into one system call.
@@ -70,17 +69,27 @@ pub(crate) struct Written {
 
 /// Empty buffers of the whole loop.
 #[derive(Debug, Default)]
-pub(crate) struct Spares(Vec<Vec<u8>>);
+pub(crate) struct Spares {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
 
 impl Spares {
+    #[inline]
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_default()
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
+    #[inline]
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && buffer.capacity() <= LARGEST_SPARE && self.0.len() < MOST_SPARES {
+        let bytes = self.bytes + buffer.capacity();
+        let is_of_use = (1..=LARGEST_SPARE).contains(&buffer.capacity());
+        if is_of_use && self.buffers.len() < MOST_SPARES && bytes <= MOST_SPARE_BYTES {
             buffer.clear();
-            self.0.push(buffer);
+            self.buffers.push(buffer);
+            self.bytes = bytes;
         }
     }
 }
@@ -249,10 +258,7 @@ impl OutQueue {
             **items = Items::default();
         }
         self.held = 0;
-        self.tail.clear();
-        if self.tail.capacity() > KEEP {
-            spares.give(std::mem::take(&mut self.tail));
-        }
+        spares.give(std::mem::take(&mut self.tail));
     }
 
     /// Writes until the other side takes no more, nothing is left, or `budget` bytes are gone.
@@ -362,9 +368,9 @@ impl OutQueue {
         }
     }
 
-    /// Hands a buffer back that is not needed now.
+    /// Hands a buffer back that is not needed now, so that idle connections hold none.
     pub(crate) fn rest(&mut self, spares: &mut Spares) {
-        if self.len == 0 && self.tail.capacity() > KEEP {
+        if self.len == 0 {
             spares.give(std::mem::take(&mut self.tail));
         }
     }

@@ -103,7 +103,7 @@ impl<K: Copy + Eq> State<K> {
     fn forward_change_to_all(&mut self, origin: usize, change: &Change<'_>, out: &mut impl Output<K>) {
         let links = self.sessions.group(Role::Link).slots();
         let is_exchanging =
-            |slot: &usize| self.sessions.get(*slot).link.as_ref().is_some_and(Link::is_exchanging);
+            |slot: &usize| self.sessions.get(*slot).link.as_deref().is_some_and(Link::is_exchanging);
         if !links.iter().any(is_exchanging) {
             return self.forward(origin, change.line, out);
         }
@@ -214,7 +214,7 @@ impl<K: Copy + Eq> State<K> {
         let next_ping = now.monotonic.saturating_add(self.settings.link_ping_interval());
         let session = self.sessions.get_mut(slot);
         let asked = if session.is_master { session.connected.unix } else { now.unix };
-        session.link = Some(Link { heard: now, asked, next_ping, exchange, number });
+        session.link = Some(Box::new(Link { heard: now, asked, next_ping, exchange, number }));
     }
 
     fn next_exchange(&mut self) -> u32 {

@@ -150,8 +150,8 @@ fn fields<K: Copy + Eq, R>(
     let last_heard = session.link.as_ref().map_or(0.0, |link| link.heard.unix);
     call(&[
         ("CID", &session.cid),
-        ("HOST", session.host.as_bytes()),
-        ("PORT", &count(session.port)),
+        ("HOST", session.peer.host().as_bytes()),
+        ("PORT", &count(session.peer.port(session.connected))),
         ("CLIENTINFO", &session.info),
         ("OUTBUFFER_LENGTH", &count(traffic.unsent as u64)),
         ("INBUFFER_LENGTH", &count(traffic.unread as u64)),

@@ -1,5 +1,6 @@
 //! The clients, and the groups that some of them belong to.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,6 +35,24 @@ pub enum Peer {
     Tcp(SocketAddr),
 }
 
+impl Peer {
+    /// As lists show it.
+    pub(super) fn host(&self) -> Cow<'static, str> {
+        match self {
+            Self::Unix | Self::UnixUser(_) => "unixdomainsocket".into(),
+            Self::Tcp(address) => address.ip().to_string().into(),
+        }
+    }
+
+    /// As lists show it: without one it is the time at which the client has connected.
+    pub(super) fn port(&self, connected: Now) -> u64 {
+        match self {
+            Self::Unix | Self::UnixUser(_) => connected.unix.max(0.0) as u64,
+            Self::Tcp(address) => address.port().into(),
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,10 +68,8 @@ impl fmt::Display for Peer {
 pub(super) struct Session<K> {
     pub(super) key: K,
     pub(super) cid: Arc<[u8]>,
-    pub(super) host: String,
-    pub(super) port: u64,
     /// The name it gave itself.
-    pub(super) info: Vec<u8>,
+    pub(super) info: Box<[u8]>,
     pub(super) peer: Peer,
     /// A login that has no answer yet.
     pub(super) login: Option<Login>,
@@ -68,7 +85,7 @@ pub(super) struct Session<K> {
     /// A list of which a part has been sent.
     pub(super) list: Option<List>,
     /// What it is as a linked server; `None` for other clients.
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<Box<Link>>,
     /// It is the master of this server: this server has connected to it.
     pub(super) is_master: bool,
     /// Which server it is, if it is one of this kind.
@@ -131,17 +148,12 @@ impl<K: Copy + Eq> Sessions<K> {
     /// A new client's slot.
     pub(super) fn add(&mut self, key: K, peer: Peer, now: Now) -> usize {
         self.serial += 1;
-        let (host, port) = match peer {
-            Peer::Unix | Peer::UnixUser(_) => ("unixdomainsocket".to_owned(), now.unix.max(0.0) as u64),
-            Peer::Tcp(address) => (address.ip().to_string(), address.port().into()),
-        };
+        let (host, port) = (peer.host(), peer.port(now));
         let cid: Arc<[u8]> = format!("{host}:{port}:{}", self.serial).into_bytes().into();
         let slot = self.slots.insert(Session {
             key,
             cid: cid.clone(),
-            host,
-            port,
-            info: b"UNKNOWN".to_vec(),
+            info: Box::from(*b"UNKNOWN"),
             peer,
             login: None,
             user: None,
