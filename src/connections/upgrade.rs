@@ -94,6 +94,9 @@ impl<T: Transport> Transport for Carrier<T> {
     fn source(&mut self) -> Option<&mut dyn Source> {
         either!(self, io => io.source())
     }
+    fn carries_packets(&self) -> bool {
+        either!(self, io => io.carries_packets())
+    }
     fn kind(&self) -> &'static str {
         either!(self, io => io.kind())
     }

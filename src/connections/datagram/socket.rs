@@ -178,8 +178,7 @@ impl<A: Address> Datagrams<A> {
         into[..count].copy_from_slice(&spill[*done..*done + count]);
         *done += count;
         if *done == spill.len() {
-            spill.clear();
-            *done = 0;
+            self.spill = Default::default();
         }
         count
     }

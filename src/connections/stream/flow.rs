@@ -50,7 +50,7 @@ impl Flow {
 mod tests {
     use super::*;
     use crate::codec::Lines;
-    use crate::communicator::{Communicator, on_item};
+    use crate::communicator::{CHUNK, Communicator, on_item};
     use mio::event::Source;
     use std::cell::{Cell, RefCell};
     use std::io::{self, ErrorKind, Read, Write};
@@ -61,6 +61,7 @@ mod tests {
     struct Endless {
         line: usize,
         waiting: Option<usize>,
+        packets: bool,
         left: Rc<Cell<usize>>,
         asked: Rc<RefCell<Vec<usize>>>,
     }
@@ -97,12 +98,19 @@ mod tests {
         fn waiting(&self) -> Option<usize> {
             self.waiting
         }
+        fn carries_packets(&self) -> bool {
+            self.packets
+        }
     }
 
     /// What is asked for, when a megabyte of such lines comes.
     fn asked(line: usize, waiting: Option<usize>) -> Vec<usize> {
+        asked_of(line, waiting, false)
+    }
+
+    fn asked_of(line: usize, waiting: Option<usize>, packets: bool) -> Vec<usize> {
         let (left, asked, lines) = (Rc::new(Cell::new(1 << 20)), Rc::default(), Rc::new(Cell::new(0)));
-        let transport = Endless { line, waiting, left: left.clone(), asked: Rc::clone(&asked) };
+        let transport = Endless { line, waiting, packets, left: left.clone(), asked: Rc::clone(&asked) };
         let (communicator, count) = (Communicator::new().unwrap(), lines.clone());
         let handler = on_item::<Lines, _>(move |item, _| {
             assert!(item.bytes().all(|byte| byte == b'x'));
@@ -135,6 +143,12 @@ mod tests {
         assert!(large.len() < 12, "{large:?}");
         // Where nobody can tell what waits, no read is as long.
         assert_eq!(asked(20, None), small);
+    }
+
+    #[test]
+    fn packets_are_asked_for_as_many_as_there_is_room_for() {
+        let asked = asked_of(20, Some(200), true);
+        assert!(asked.iter().all(|asked| *asked > CHUNK - 20), "{asked:?}");
     }
 
     #[test]
