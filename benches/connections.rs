@@ -79,6 +79,8 @@ const KINDS: &[(&str, Add)] = &[
 const HOUR: Duration = Duration::from_secs(3600);
 /// So many of a kind; each may have two descriptors.
 const MANY: usize = 4000;
+/// More no kind should take, in bytes.
+const MOST: usize = 32 << 10;
 /// So many are ready in each turn, if there are as many.
 const READY: usize = 100;
 
@@ -108,7 +110,13 @@ fn run() -> Result<()> {
         if !output.status.success() {
             return Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        println!("| {name} | {} |", String::from_utf8(output.stdout)?.trim());
+        let bytes: usize = String::from_utf8(output.stdout)?.trim().parse()?;
+        println!("| {name} | {bytes} |");
+        if bytes > MOST {
+            return Err(
+                format!("{name}: more than {MOST} bytes, so it keeps a buffer while it is idle").into()
+            );
+        }
     }
     println!("\n| connections | ready in a turn | ns for each |\n| ---: | ---: | ---: |");
     for count in [1, 100, 10_000, if is_test { 20_000 } else { 100_000 }] {
