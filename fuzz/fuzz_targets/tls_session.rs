@@ -79,18 +79,24 @@ impl Side {
         self.way.len() > before
     }
 
-    fn give(&mut self, bytes: &[u8]) {
-        // Who has ended takes nothing more; so little always fits.
-        let _ = self.wire.write(bytes);
+    /// How many of them it has taken.
+    fn give(&mut self, bytes: &[u8]) -> usize {
+        match self.wire.write(bytes) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            // Who has ended takes nothing more.
+            Err(_) => bytes.len(),
+        }
     }
 }
 
 /// Carries so many bytes from the one to the other.
 fn carry(from: &mut Side, to: &mut Side, count: usize) -> bool {
     let count = count.min(from.way.len()).min(16 << 10);
-    let bytes: Vec<u8> = from.way.drain(..count).collect();
-    to.give(&bytes);
-    count > 0
+    let bytes: Vec<u8> = from.way.iter().take(count).copied().collect();
+    let taken = to.give(&bytes);
+    from.way.drain(..taken);
+    taken > 0
 }
 
 fuzz_target!(|program: &[u8]| {
