@@ -10,13 +10,15 @@ use eventdispatcher::codec::{
     ByteLines, Codec, Delimited, Delimiter, Fixed, Frame, LengthPrefixed, Lines, Netstring, Raw, U16Be,
 };
 use eventdispatcher::{
-    Closed, Communicator, Cx, Handler, HandlerResult, Id, Limits, SendError, State, Timeout, Timeouts,
+    Closed, Communicator, Cx, Fd, Handler, HandlerResult, Id, Limits, SendError, State, TcpConnect, Timeout,
+    Timeouts, Transport, WithDescriptors, tcp_stream, unix_stream,
 };
 use nix::sys::socket::{Backlog, listen};
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -692,4 +694,37 @@ fn every_codec_speaks_over_a_socket() {
     );
     speak(Netstring::new(), b"1:a,3:b", &["[97]"], "Decode(Truncated)", b"", |_, _| ());
     speak(LengthPrefixed::<U16Be>::new(), b"\0\x03ab", &[], "Decode(Truncated)", b"", |_, _| ());
+}
+
+// ---- transports -------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_transport_tells_how_much_there_is_to_read() {
+    fn check<W: Write>(mut ours: impl Transport, theirs: impl FnOnce() -> W) {
+        let deadline = Instant::now() + DEADLINE;
+        let wait = |what: &str, done: &mut dyn FnMut() -> bool| {
+            while !done() {
+                assert!(Instant::now() < deadline, "{what}");
+                std::thread::yield_now();
+            }
+        };
+        wait("it is not established", &mut || ours.establish().unwrap());
+        assert_eq!(ours.waiting(), Some(0), "{}", ours.kind());
+        let mut theirs = theirs();
+        theirs.write_all(b"twelve bytes").unwrap();
+        wait(&format!("{}: 12 bytes do not wait", ours.kind()), &mut || ours.waiting() == Some(12));
+    }
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    check(unix_stream(ours).unwrap(), || theirs);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    check(WithDescriptors::new(mio::net::UnixStream::from_std(ours)), || theirs);
+    let (ours, theirs) = std::io::pipe().unwrap();
+    check(Fd::new(ours).unwrap(), || theirs);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let ours = TcpStream::connect(at).unwrap();
+    check(tcp_stream(ours).unwrap(), || listener.accept().unwrap().0);
+    let ours = TcpConnect::to("127.0.0.1", at.port()).dial();
+    check(ours, || listener.accept().unwrap().0);
 }

@@ -189,6 +189,9 @@ impl Transport for WithDescriptors {
     fn kind(&self) -> &'static str {
         "unix with descriptors"
     }
+    fn waiting(&self) -> Option<usize> {
+        self.stream.waiting()
+    }
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }

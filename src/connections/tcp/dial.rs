@@ -160,6 +160,12 @@ impl Transport for Dial {
     fn short_read_means_empty(&self) -> bool {
         true
     }
+    fn waiting(&self) -> Option<usize> {
+        match &self.state {
+            State::Connected(stream) => stream.waiting(),
+            _ => None,
+        }
+    }
     fn resets_on_close(&self) -> bool {
         true
     }
