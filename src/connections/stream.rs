@@ -169,13 +169,13 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             let empty = got < asked && transport.short_read_means_empty() && !turn.ready.has(Ready::HANGUP);
             spent.bytes(got);
             let before = spent.callbacks();
-            let stop = if in_front {
+            let (used, stop) = if in_front {
                 let input = &chunk[..offset + got];
                 let fed = self.feed(input, turn, cx, spent, got);
                 let (used, stop) = fed?;
                 self.resume = stop.is_some();
                 self.hold(cx, &input[used..]);
-                stop
+                (used, stop)
             } else {
                 self.held.extend_from_slice(&chunk[..got]);
                 let held = std::mem::take(&mut self.held);
@@ -184,9 +184,10 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 let (used, stop) = fed?;
                 self.resume = stop.is_some();
                 self.held.drain(..used);
-                stop
+                (used, stop)
             };
-            self.flow = Flow::after(got, spent.callbacks() - before);
+            let looked_at = if stop.is_some() { used.min(got) } else { got };
+            self.flow = Flow::after(got, looked_at, spent.callbacks() - before);
             if self.held.is_empty() && self.held.capacity() > 0 {
                 let buffer = std::mem::take(&mut self.held);
                 cx.core(|core| core.give_spare(buffer));
@@ -486,7 +487,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                     cx.core(|core| core.received(turn.key, got, 0));
                     cx.pass_on(turn.key, &into[..got]);
                     spent.bytes(got);
-                    self.flow = Flow::after(got, 0);
+                    self.flow = Flow::after(got, got, 0);
                     let empty = got < into.len() && transport.short_read_means_empty();
                     if empty && !turn.ready.has(Ready::HANGUP) {
                         return Ok(Stop::Empty);

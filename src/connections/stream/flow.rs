@@ -22,11 +22,12 @@ pub(super) enum Flow {
 }
 
 impl Flow {
-    /// A read has brought so much, and so many items have come of it.
-    pub(super) fn after(got: usize, items: usize) -> Self {
+    /// A read has brought so much; as many bytes of it were looked at before something else had its turn, and so many items have
+    /// come of them.
+    pub(super) fn after(got: usize, looked_at: usize, items: usize) -> Self {
         if got < LITTLE {
             Self::Little
-        } else if got / (items + 1) < LITTLE / 2 {
+        } else if looked_at / (items + 1) < LITTLE / 2 {
             Self::Much
         } else {
             Self::Large
@@ -50,7 +51,7 @@ impl Flow {
 mod tests {
     use super::*;
     use crate::codec::Lines;
-    use crate::communicator::{CHUNK, Communicator, on_item};
+    use crate::communicator::{Budget, CHUNK, Communicator, on_item};
     use mio::event::Source;
     use std::cell::{Cell, RefCell};
     use std::io::{self, ErrorKind, Read, Write};
@@ -105,10 +106,10 @@ mod tests {
 
     /// What is asked for, when a megabyte of such lines comes.
     fn asked(line: usize, waiting: Option<usize>) -> Vec<usize> {
-        asked_of(line, waiting, false)
+        asked_of(line, waiting, false, Budget { time: Duration::MAX, ..Budget::default() })
     }
 
-    fn asked_of(line: usize, waiting: Option<usize>, packets: bool) -> Vec<usize> {
+    fn asked_of(line: usize, waiting: Option<usize>, packets: bool, budget: Budget) -> Vec<usize> {
         let (left, asked, lines) = (Rc::new(Cell::new(1 << 20)), Rc::default(), Rc::new(Cell::new(0)));
         let transport = Endless { line, waiting, packets, left: left.clone(), asked: Rc::clone(&asked) };
         let (communicator, count) = (Communicator::new().unwrap(), lines.clone());
@@ -117,7 +118,8 @@ mod tests {
             count.set(count.get() + 1);
             Ok(())
         });
-        communicator.stream(transport, Lines::new(), handler).unwrap();
+        let id = communicator.stream(transport, Lines::new(), handler).unwrap();
+        assert!(communicator.set_budget(id, budget));
         let all = (1usize << 20).div_ceil(line);
         while lines.get() < all {
             communicator.turn(Some(Duration::ZERO)).unwrap();
@@ -146,15 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn small_items_that_wait_for_their_turn_are_no_large_ones() {
+        let few = Budget { callbacks: 10, ..Budget::default() };
+        let asked = asked_of(20, Some(1 << 20), false, few);
+        assert_eq!(&asked[..2], &[LITTLE, MUCH]);
+        assert!(asked.iter().all(|asked| *asked <= MUCH), "{asked:?}");
+    }
+
+    #[test]
     fn packets_are_asked_for_as_many_as_there_is_room_for() {
-        let asked = asked_of(20, Some(200), true);
+        let asked = asked_of(20, Some(200), true, Budget::default());
         assert!(asked.iter().all(|asked| *asked > CHUNK - 20), "{asked:?}");
     }
 
     #[test]
     fn who_has_sent_much_may_send_little_again() {
-        assert_eq!(Flow::after(LITTLE - 1, 0), Flow::Little);
-        assert_eq!(Flow::after(LITTLE, 500), Flow::Much);
-        assert_eq!(Flow::after(LITTLE, 0), Flow::Large);
+        assert_eq!(Flow::after(LITTLE - 1, LITTLE - 1, 0), Flow::Little);
+        assert_eq!(Flow::after(LITTLE, LITTLE, 500), Flow::Much);
+        assert_eq!(Flow::after(LITTLE, LITTLE, 0), Flow::Large);
     }
 }
