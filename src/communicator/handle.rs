@@ -434,17 +434,7 @@ impl Communicator {
     /// When the connection is gone or closing, its queue is full, or the codec can't express the item; nothing
     /// is queued then.
     pub fn send<C: Codec>(&self, id: Id<C>, item: C::Out<'_>) -> Result<(), SendError> {
-        self.encoded::<C>(item, |bytes| {
-            if bytes.len() < super::output::SHARE_FROM {
-                return self.send_bytes(id.key(), bytes, None);
-            }
-            // A large one is not copied again: the queue takes the buffer.
-            let queued = self.core(|core| core.queue_shared(id.key(), &Rc::new(std::mem::take(bytes))))?;
-            if queued == Queued::Now {
-                self.write(id.key());
-            }
-            Ok(())
-        })
+        self.encoded::<C>(item, |bytes| self.send_buffer(id.key(), bytes, None))
     }
 
     /// As [`send`](Self::send), for an item that a permanent connection keeps, or not, whatever its
@@ -453,7 +443,7 @@ impl Communicator {
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Away`].
     pub fn send_kept<C: Codec>(&self, id: Id<C>, item: C::Out<'_>, keep: Keep) -> Result<(), SendError> {
-        self.encoded::<C>(item, |bytes| self.send_bytes(id.key(), bytes, Some(keep)))
+        self.encoded::<C>(item, |bytes| self.send_buffer(id.key(), bytes, Some(keep)))
     }
 
     /// Queues an item on an established [permanent](Self::permanent) connection before everything that waits for it, behind what
@@ -505,7 +495,7 @@ impl Communicator {
         if bytes.len() >= super::output::SHARE_FROM {
             let shared = Rc::new(bytes);
             for id in ids {
-                let queued = self.core(|core| core.queue_shared(id.key(), &shared));
+                let queued = self.core(|core| core.queue_shared(id.key(), &shared, None));
                 self.queued(id, queued, &mut refused);
             }
             return Ok(refused);
@@ -533,6 +523,18 @@ impl Communicator {
             Ok(Queued::Now) => self.write(id.key()),
             Err(error) => refused.push((id, error)),
         }
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), but a large item is not copied again: the queue takes the buffer.
+    #[inline]
+    fn send_buffer(&self, key: Key, bytes: &mut Vec<u8>, keep: Option<Keep>) -> Result<(), SendError> {
+        if bytes.len() < super::output::SHARE_FROM {
+            return self.send_bytes(key, bytes, keep);
+        }
+        if self.core(|core| core.queue_shared(key, &Rc::new(std::mem::take(bytes)), keep))? == Queued::Now {
+            self.write(key);
+        }
+        Ok(())
     }
 
     /// Queues bytes that are encoded already.

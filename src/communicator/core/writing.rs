@@ -64,8 +64,13 @@ impl<D, F> Core<D, F> {
         joins
     }
 
-    pub(crate) fn queue_shared(&mut self, key: Key, bytes: &Rc<Vec<u8>>) -> Result<Queued, SendError> {
-        self.queue_with(key, bytes.len(), None, |out, spares| out.push_shared(bytes, spares))
+    pub(crate) fn queue_shared(
+        &mut self,
+        key: Key,
+        bytes: &Rc<Vec<u8>>,
+        keep: Option<Keep>,
+    ) -> Result<Queued, SendError> {
+        self.queue_with(key, bytes.len(), keep, |out, spares| out.push_shared(bytes, spares))
     }
 
     #[inline(never)]

@@ -397,7 +397,7 @@ impl World {
         self.say(|| format!("send {length} to {key}: {expected:?}"));
         let bytes = &pattern()[start..start + length];
         let queued = if shared {
-            self.core.queue_shared(key, &Rc::new(bytes.to_vec()))
+            self.core.queue_shared(key, &Rc::new(bytes.to_vec()), keep)
         } else {
             self.core.queue(key, bytes, keep)
         };

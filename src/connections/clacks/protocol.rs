@@ -184,10 +184,7 @@ pub(super) fn key_of(line: &[u8]) -> Option<&[u8]> {
     match word.len() {
         5 if word == b"STORE" => {}
         6 if word == b"REMOVE" => return Some(argument),
-        7 if word == b"KEYSYNC" => {
-            let entry = argument.splitn(3, |&byte| byte == b' ').last()?;
-            return Pair::parse(split_at_byte(entry, b' ')?.1).map(|pair| pair.name);
-        }
+        7 if word == b"KEYSYNC" => return KeySync::split(argument).map(|(_, pair)| pair.name),
         8 if word == b"RETRIEVE" => return Some(argument),
         9 if word == b"INCREMENT" || word == b"DECREMENT" => {
             return Step::parse(argument).map(|step| step.key);
@@ -227,11 +224,16 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> KeySync<'a> {
-    fn parse(argument: &'a [u8]) -> Option<Self> {
+    /// Times and mode, and the entry.
+    fn split(argument: &'a [u8]) -> Option<([&'a [u8]; 3], Pair<'a>)> {
         let (cache_time, rest) = split_at_byte(argument, b' ')?;
         let (access_time, rest) = split_at_byte(rest, b' ')?;
         let (mode, rest) = split_at_byte(rest, b' ')?;
-        let Pair { name: key, value } = Pair::parse(rest)?;
+        Some(([cache_time, access_time, mode], Pair::parse(rest)?))
+    }
+
+    fn parse(argument: &'a [u8]) -> Option<Self> {
+        let ([cache_time, access_time, mode], Pair { name: key, value }) = Self::split(argument)?;
         if mode.is_empty() {
             return None;
         }
