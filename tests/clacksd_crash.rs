@@ -216,6 +216,27 @@ fn a_server_that_can_not_save_its_cache_says_so_and_fails() {
     assert!(!stage.path("cache.dat").exists() && !stage.path("cache.dat_").exists(), "nothing half is left");
 }
 
+/// Who copies the file after an orderly end, or lets another server read it, relies on its being everything.
+#[test]
+fn a_last_save_that_fails_is_no_orderly_end_though_nothing_is_lost() {
+    let stage = Stage::new("", 18);
+    let (server, mut client) = stage.start(plain());
+    client.send(&batch(0)).unwrap();
+    assert_eq!(line(&mut client), "FLUSHED 5");
+    // Where the file would be written while it is.
+    let in_the_way = stage.path("cache.dat_");
+    fs::create_dir_all(in_the_way.join("something")).unwrap();
+    server.signal(Signal::SIGTERM);
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("clacksd: the last save failed: the persistence file misses"), "{ended:?}");
+    fs::remove_dir_all(&in_the_way).unwrap();
+    let (server, mut client) = stage.start(plain());
+    check(&mut client, BATCH, BATCH);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().status.code(), Some(0));
+}
+
 #[test]
 fn a_file_of_the_reference_is_taken_over_and_one_that_is_damaged_is_set_aside() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/persistence");

@@ -92,6 +92,11 @@ pub(crate) fn serve(plan: &Plan, arguments: &Arguments, log: Option<LogFile>) ->
     if server.is_losing_changes() {
         return Err("the cache could not be saved: see the log".to_owned());
     }
+    if server.is_file_behind() {
+        return Err("the last save failed: the persistence file misses changes, which its journal has: start clacksd again, \
+             or use `clacks-file convert`, before anything else reads the file"
+            .to_owned());
+    }
     log::info!("ended in order");
     Ok(())
 }

@@ -22,6 +22,8 @@ pub(in crate::connections::clacks) trait Disk: Send + Sync + 'static {
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives `to` the permissions of `from`.
     fn copy_permissions(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Sees to it that what an earlier process has written survives a loss of power.
+    fn sync(&self, path: &Path) -> io::Result<()>;
     /// Sees to it that the names in a folder survive a loss of power.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// The files in a folder.
@@ -112,8 +114,13 @@ impl Disk for RealDisk {
     }
 
     fn copy_permissions(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mode = fs::metadata(from)?.permissions().mode() & 0o777;
+        // Its owner has to read it again, whatever somebody has done to the one before.
+        let mode = fs::metadata(from)?.permissions().mode() & 0o777 | MODE;
         fs::set_permissions(to, fs::Permissions::from_mode(mode))
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

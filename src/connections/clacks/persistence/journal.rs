@@ -2,8 +2,10 @@
 
 use super::disk::{Disk, DiskFile, write_all};
 use super::error::{Doing, PersistenceError};
+use super::lines::Identity;
 use super::paths::Paths;
 use super::record::{LastTimes, Record};
+use super::recovery::Before;
 use super::segment::{Base, Header, begin_frame, end_frame};
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +23,9 @@ pub(super) struct Journal {
     segments: VecDeque<Segment>,
     /// The last segment, unless it could not be written any more.
     file: Option<Box<dyn DiskFile>>,
+    /// Another handle of it, for who synchronises it: later there may be no descriptor left. It is lent.
+    twin: Option<Box<dyn DiskFile>>,
+    has_twin: bool,
     next_segment: u64,
     next_frame: u64,
     buffer: Vec<u8>,
@@ -37,13 +42,37 @@ struct Segment {
     good: u64,
     /// Changes before it are missing, and no file was saved since: it is of no use yet.
     is_gap: bool,
+    /// It names a file that may be in its place, even if that is not sure.
+    is_named: bool,
 }
 
 impl Journal {
-    /// One without a file yet.
-    pub(super) fn new(disk: Arc<dyn Disk>, paths: Paths, next_segment: u64) -> Self {
-        let (segments, buffer, last) = (VecDeque::new(), Vec::new(), LastTimes::default());
-        Self { disk, paths, segments, file: None, next_segment, next_frame: 1, buffer, last, failed: None }
+    /// One without a file yet. `has_twin`: it is synchronised elsewhere.
+    pub(super) fn new(disk: Arc<dyn Disk>, paths: Paths, next_segment: u64, has_twin: bool) -> Self {
+        Self {
+            disk,
+            paths,
+            segments: VecDeque::new(),
+            file: None,
+            twin: None,
+            has_twin,
+            next_segment,
+            next_frame: 1,
+            buffer: Vec::new(),
+            last: LastTimes::default(),
+            failed: None,
+        }
+    }
+
+    /// The next file follows these, of an earlier process.
+    pub(super) fn follow(&mut self, segments: Vec<Before>, next_frame: u64) {
+        if let Some(last) = segments.last() {
+            self.next_segment = last.number + 1;
+        }
+        self.next_frame = next_frame;
+        let segment =
+            |Before { number, path, good }| Segment { number, path, good, is_gap: false, is_named: false };
+        self.segments = segments.into_iter().map(segment).collect();
     }
 
     /// Begins a new file, and gives back the one before, if there was one.
@@ -53,9 +82,16 @@ impl Journal {
         let mut file = self.disk.create(&path).doing("made", &path)?;
         let mut header = Vec::new();
         Header { number, first_frame: self.next_frame, base }.write(&mut header);
-        if let Err(error) = write_all(&mut *file, &header) {
-            let _ = self.disk.remove(&path); // where it stays, it is found out
-            return Err(error).doing("written", &path);
+        let written = write_all(&mut *file, &header).doing("written", &path);
+        let twin = written.and_then(|()| {
+            self.has_twin.then(|| file.another()).transpose().doing("opened a second time", &path)
+        });
+        match twin {
+            Ok(twin) => self.twin = twin,
+            Err(error) => {
+                let _ = self.disk.remove(&path); // where it stays, it is found out
+                return Err(error);
+            }
         }
         self.next_segment += 1;
         self.segments.push_back(Segment {
@@ -63,6 +99,7 @@ impl Journal {
             path,
             good: header.len() as u64,
             is_gap: base == Base::Gap,
+            is_named: false,
         });
         Ok(self.file.replace(file))
     }
@@ -70,6 +107,11 @@ impl Journal {
     /// Is there a file to write to?
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Does what is written now survive the process?
+    pub(super) fn keeps(&self) -> bool {
+        self.is_open() && self.segments.back().is_some_and(|segment| !segment.is_gap)
     }
 
     /// The number of the file that is written to.
@@ -126,10 +168,24 @@ impl Journal {
         named.and_then(|()| file.sync()).doing("synchronised", &segment.path)
     }
 
-    /// A handle of the file that is written to.
-    pub(super) fn handle(&self) -> Result<Option<Box<dyn DiskFile>>, PersistenceError> {
+    /// A handle of the file that is written to, to be [given back](Self::give_back).
+    pub(super) fn lend(&mut self) -> Option<Box<dyn DiskFile>> {
+        self.twin.take()
+    }
+
+    /// Takes the handle of this file back, if it is still written to.
+    pub(super) fn give_back(&mut self, number: u64, twin: Box<dyn DiskFile>) {
+        if self.has_twin && self.is_open() && self.number() == number {
+            self.twin = Some(twin);
+        }
+    }
+
+    /// Another handle of the file that is written to.
+    pub(super) fn another(&self) -> Result<Option<Box<dyn DiskFile>>, PersistenceError> {
         match (&self.file, self.segments.back()) {
-            (Some(file), Some(segment)) => file.another().map(Some).doing("opened again", &segment.path),
+            (Some(file), Some(segment)) => {
+                file.another().map(Some).doing("opened a second time", &segment.path)
+            }
             _ => Ok(None),
         }
     }
@@ -138,17 +194,29 @@ impl Journal {
     pub(super) fn abandon(&mut self) {
         self.buffer.clear();
         self.failed = None;
+        self.twin = None;
         let (Some(mut file), Some(segment)) = (self.file.take(), self.segments.back()) else { return };
-        let done = if segment.is_gap { self.disk.remove(&segment.path) } else { file.truncate(segment.good) };
+        let is_of_no_use = segment.is_gap && !segment.is_named;
+        let done = if is_of_no_use { self.disk.remove(&segment.path) } else { file.truncate(segment.good) };
         if let Err(error) = done {
             // The next start finds the end, and what is of no use, by itself.
             log::debug!("{}: can't be cut off or removed: {error}", segment.path.display());
-        } else if segment.is_gap {
+        } else if is_of_no_use {
             self.segments.pop_back();
         }
     }
 
-    /// A file was saved that names this journal's last part.
+    /// A file is about to be put in its place, which this journal's last part names.
+    pub(super) fn name(&mut self, identity: Identity) -> Result<(), PersistenceError> {
+        self.append(&Record::File(identity));
+        self.flush()?;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.is_named = true;
+        }
+        Ok(())
+    }
+
+    /// The file that this journal's last part names is in its place.
     pub(super) fn confirm(&mut self) {
         if let Some(segment) = self.segments.back_mut() {
             segment.is_gap = false;
@@ -172,7 +240,7 @@ impl Journal {
 
     /// Removes all files.
     pub(super) fn remove(&mut self) -> io::Result<()> {
-        self.file = None;
+        (self.file, self.twin) = (None, None);
         let mut removed = Ok(());
         for segment in self.segments.drain(..) {
             // One that stays is no reason to leave the others.

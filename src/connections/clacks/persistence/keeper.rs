@@ -4,6 +4,8 @@
 //! of which a new file is begun with each save: the file and the journal from there on are the cache. Without a journal
 //! each entry in the file is what it was at some moment of the save.
 
+mod start;
+
 use super::disk::{Disk, DiskFile};
 use super::error::PersistenceError;
 use super::journal::Journal;
@@ -11,8 +13,8 @@ use super::lines::Identity;
 use super::options::{JournalSync, PersistenceOptions};
 use super::paths::Paths;
 use super::record::{LastTimes, Record};
-use super::recovery::Recovery;
-use super::saver::{Backup, Commit, Done, Job, Saver};
+use super::recovery::{Aside, Continuation, Recovery};
+use super::saver::{Backup, Commit, Done, Job};
 use super::segment::Base;
 use crate::connections::clacks::store::Store;
 use std::collections::VecDeque;
@@ -67,18 +69,18 @@ impl Sync {
     pub(in crate::connections::clacks) fn work(mut self, disk: &dyn Disk) -> Synced {
         let result = self.file.sync();
         let result = result.and_then(|()| self.folder.map_or(Ok(()), |folder| disk.sync_folder(&folder)));
-        Synced { segment: self.segment, result }
+        Synced { segment: self.segment, file: self.file, result }
     }
 
     /// It could not even be tried.
     pub(in crate::connections::clacks) fn lost(self, error: std::io::Error) -> Synced {
-        Synced { segment: self.segment, result: Err(error) }
+        Synced { segment: self.segment, file: self.file, result: Err(error) }
     }
 }
 
-#[derive(Debug)]
 pub(in crate::connections::clacks) struct Synced {
     segment: u64,
+    file: Box<dyn DiskFile>,
     result: std::io::Result<()>,
 }
 
@@ -98,6 +100,10 @@ pub(in crate::connections::clacks) struct Keeper {
     journal: Option<Journal>,
     /// What a new file of the journal is added to.
     base: Base,
+    /// How the journal goes on until the cache is in the file as a whole for the first time.
+    continues: Option<Continuation>,
+    /// What was unfinished is all there is: it has to be put in its place before anything is written in its place.
+    rescues: Option<Vec<Aside>>,
     save: Option<Save>,
     saves: u64,
     committed: u64,
@@ -116,7 +122,9 @@ pub(in crate::connections::clacks) struct Keeper {
     is_begun: bool,
     backup: Backup,
     obsolete: Vec<PathBuf>,
-    aside: Vec<PathBuf>,
+    refused: Vec<Aside>,
+    aside: Vec<Aside>,
+    damaged: Option<Aside>,
     trouble: Option<Trouble>,
     failures: u32,
     finishing: bool,
@@ -162,9 +170,14 @@ impl Keeper {
         recovery: &mut Recovery,
     ) -> Self {
         let paths = Paths { file: options.file.clone() };
-        let journal =
-            options.journal.then(|| Journal::new(disk.clone(), paths.clone(), recovery.next_segment));
-        let fell_back = recovery.source.as_ref().is_some_and(|(path, _)| *path != paths.file);
+        let has_twin = options.sync == JournalSync::Interval;
+        let journal = options
+            .journal
+            .then(|| Journal::new(disk.clone(), paths.clone(), recovery.next_segment, has_twin));
+        let source = recovery.source.as_ref().map(|(path, _)| path);
+        let fell_back = source.is_some_and(|path| *path != paths.file);
+        let rescues = source.is_some_and(|path| *path == paths.temporary());
+        let refused = take(&mut recovery.refused);
         Self {
             disk,
             interval: options.interval.max(PAUSE_MIN),
@@ -172,6 +185,7 @@ impl Keeper {
             limits,
             journal,
             base: recovery.base.unwrap_or(Base::Gap),
+            continues: recovery.continues.take(),
             save: None,
             saves: 0,
             committed: 0,
@@ -183,54 +197,17 @@ impl Keeper {
             synced_folder: 0,
             backup_needs: recovery.next_segment,
             is_begun: false,
-            backup: if fell_back || recovery.is_refused { Backup::New } else { Backup::Before },
+            backup: if rescues || !fell_back && refused.is_empty() { Backup::Before } else { Backup::New },
+            rescues: rescues.then(|| refused.clone()),
             obsolete: take(&mut recovery.obsolete),
+            refused: if rescues { Vec::new() } else { refused },
             aside: take(&mut recovery.aside),
+            damaged: recovery.damaged.take(),
             trouble: None,
             failures: 0,
             finishing: false,
             tasks: VecDeque::new(),
             paths,
-        }
-    }
-
-    /// Begins. What is not in the file as a whole is written to it first, before anything else happens.
-    pub(in crate::connections::clacks) fn start(
-        &mut self,
-        saver: &mut Saver,
-        now: Duration,
-        store: &mut Store,
-    ) {
-        store.note_changes(self.journal.is_some());
-        store.mark_clean();
-        if self.base == Base::Gap {
-            self.start_save(now, store);
-            loop {
-                let Some(task) = self.tasks.pop_front() else { break };
-                let Task::Save(job) = task else { continue };
-                if let Some(done) = saver.work(job) {
-                    self.done(done, now, store);
-                }
-            }
-            return;
-        }
-        // The process before may have been killed when it had just put the file in its place.
-        if let Err(error) = self.disk.sync_folder(self.paths.folder()) {
-            log::warn!("{}: can't be synchronised: {error}", self.paths.folder().display());
-        }
-        self.begin_journal(now, store);
-        for path in take(&mut self.obsolete) {
-            if let Err(error) = self.disk.remove(&path) {
-                log::warn!("{}: can't be removed: {error}", path.display());
-            }
-        }
-    }
-
-    fn begin_journal(&mut self, now: Duration, store: &mut Store) {
-        let Some(journal) = &mut self.journal else { return };
-        match journal.begin(self.base) {
-            Ok(_) => self.unsynced = Some(now),
-            Err(error) => self.break_off(&error, now, store),
         }
     }
 
@@ -295,7 +272,7 @@ impl Keeper {
         }
         let sync = self.unsynced.filter(|_| self.sync == JournalSync::Interval && !self.syncing);
         if sync.is_some_and(|since| since + SYNC_INTERVAL <= now) {
-            self.start_sync(now, store);
+            self.start_sync(now);
         }
     }
 
@@ -321,6 +298,11 @@ impl Keeper {
     /// Would changes be lost if the server ended now?
     pub(in crate::connections::clacks) fn is_in_trouble(&self) -> bool {
         self.trouble.is_some() || (self.journal.is_none() && self.failures > 0)
+    }
+
+    /// Has the last save failed? What the file misses is then in the journal, if changes are not lost.
+    pub(in crate::connections::clacks) fn is_behind(&self) -> bool {
+        self.failures > 0
     }
 
     pub(in crate::connections::clacks) fn kept(&self) -> Kept {
@@ -387,24 +369,28 @@ impl Keeper {
         store: &mut Store,
     ) {
         self.syncing = false;
+        if let Some(journal) = &mut self.journal {
+            journal.give_back(synced.segment, synced.file);
+        }
         if let Err(error) = synced.result {
             let path = self.paths.segment(synced.segment);
             self.break_off(&PersistenceError { path, doing: "synchronised", error }, now, store);
         }
     }
 
-    fn start_sync(&mut self, now: Duration, store: &mut Store) {
-        let Some(journal) = &self.journal else { return };
+    fn start_sync(&mut self, now: Duration) {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_open()) else {
+            self.unsynced = None;
+            return;
+        };
         let segment = journal.number();
-        match journal.handle() {
-            Ok(Some(file)) => {
-                let folder = self.unsynced_folder(segment);
-                self.tasks.push_back(Task::Sync(Sync { segment, file, folder }));
-                (self.unsynced, self.syncing) = (None, true);
-            }
-            Ok(None) => self.unsynced = None,
-            Err(error) => self.break_off(&error, now, store),
-        }
+        let Some(file) = journal.lend() else {
+            self.unsynced = Some(now); // the one before still goes on
+            return;
+        };
+        let folder = self.unsynced_folder(segment);
+        self.tasks.push_back(Task::Sync(Sync { segment, file, folder }));
+        (self.unsynced, self.syncing) = (None, true);
     }
 
     /// The folder, if the name of this file of the journal is new in it.
@@ -417,6 +403,9 @@ impl Keeper {
     fn start_save(&mut self, now: Duration, store: &mut Store) {
         self.due = None;
         self.saves += 1;
+        if let Err(error) = self.rescue() {
+            return self.save_failed(&error, now, store);
+        }
         if let Some(journal) = &mut self.journal
             && !(journal.is_open() && self.is_begun)
         {
@@ -481,27 +470,32 @@ impl Keeper {
     /// The file is written: the journal has to know of it before it is in its place.
     fn commit(&mut self, identity: Identity, now: Duration, store: &mut Store) {
         let Some(save) = &self.save else { return };
-        let (number, first) = (save.number, save.first);
-        let mut obsolete = take(&mut self.obsolete);
+        let number = save.number;
         let mut handle = None;
         if let Some(journal) = &mut self.journal {
-            journal.append(&Record::File(identity));
-            match journal.flush().and_then(|()| journal.handle()) {
+            if let Err(error) = journal.name(identity) {
+                return self.break_off(&error, now, store);
+            }
+            match journal.another() {
                 Ok(file) => handle = file,
                 Err(error) => {
-                    self.obsolete = obsolete;
-                    return self.break_off(&error, now, store);
+                    self.tasks.push_back(Task::Save(Job::Abort));
+                    return self.save_failed(&error, now, store);
                 }
             }
             // Nothing changes any more: the file alone is the cache.
             let needed = if self.finishing && !store.is_dirty() { u64::MAX } else { self.backup_needs };
-            obsolete.extend(journal.take_before(needed));
+            self.obsolete.extend(journal.take_before(needed));
         }
         self.base = Base::File(identity);
-        self.backup_needs = first;
-        let aside = take(&mut self.aside);
-        let commit = Commit { save: number, journal: handle, backup: self.backup, obsolete, aside };
-        self.tasks.push_back(Task::Save(Job::Commit(commit)));
+        self.tasks.push_back(Task::Save(Job::Commit(Commit {
+            save: number,
+            journal: handle,
+            backup: self.backup,
+            obsolete: self.obsolete.clone(),
+            refused: self.refused.clone(),
+            damaged: self.damaged.clone(),
+        })));
     }
 
     fn committed(&mut self, now: Duration, store: &mut Store) {
@@ -510,6 +504,10 @@ impl Keeper {
             journal.confirm();
         }
         self.backup = Backup::Before;
+        self.backup_needs = save.first;
+        self.obsolete.clear();
+        self.refused.clear();
+        self.damaged = None;
         self.is_begun = false;
         self.committed += 1;
         self.failures = 0;
@@ -545,7 +543,7 @@ impl Keeper {
         store.mark_dirty();
         let retry = self.interval.clamp(PAUSE_MIN, RETRY_MAX);
         self.due = Some(now + retry);
-        let journal = self.journal.as_ref().is_some_and(Journal::is_open) && self.trouble.is_none();
+        let journal = self.journal.as_ref().is_some_and(Journal::keeps) && self.trouble.is_none();
         if journal {
             log::error!("{error}: the journal keeps the changes until it can be");
             if self.finishing {

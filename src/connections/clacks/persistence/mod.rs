@@ -61,7 +61,8 @@ impl Persistence {
     /// begin before this process has ended.
     ///
     /// # Errors
-    /// When another server keeps it, and when there is something that is no file: it would be replaced by one. That the lock can't be had for another reason is a [note](Self::notes).
+    /// When another server keeps it; when there is something that is no file, as it would be replaced by one; and when there is a
+    /// file that the system does not let this process read, as the cache would begin without it. That the lock can't be had for another reason is a [note](Self::notes).
     pub fn load_locked(options: PersistenceOptions) -> Result<(Self, Store), PersistenceError> {
         let paths = Paths { file: options.file.clone() };
         for path in [&paths.file, &paths.backup(), &paths.temporary()] {
@@ -72,6 +73,9 @@ impl Persistence {
         }
         let lock = Lock::take(&paths)?;
         let (mut persistence, store) = Self::load(options);
+        if let Some(error) = persistence.recovery.unreadable.take() {
+            return Err(error);
+        }
         match lock {
             Ok(lock) => persistence.lock = Some(lock),
             Err(error) => {
@@ -172,5 +176,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(Persistence::load_locked(PersistenceOptions::new("/dev/null")).is_err());
         Persistence::load_locked(PersistenceOptions::new(path)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_no_cache_that_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        for name in ["cache", "cache_bck", "cache_journal.1"] {
+            // What even root can't open.
+            let unreadable = folder.path().join(name);
+            std::os::unix::fs::symlink(name, &unreadable).unwrap();
+            let refused = Persistence::load_locked(PersistenceOptions::new(&path)).unwrap_err();
+            assert_eq!(refused.path(), unreadable);
+            let text = refused.to_string();
+            assert!(text.starts_with(&format!("{}: can't be read: ", unreadable.display())), "{text}");
+            std::fs::remove_file(&unreadable).unwrap();
+        }
+        Persistence::load_locked(PersistenceOptions::new(&path)).unwrap();
     }
 }

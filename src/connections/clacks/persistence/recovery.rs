@@ -1,7 +1,7 @@
 //! What is there of a cache when a server starts: the file or what stands in for it, and the changes of the journal.
 
 use super::disk::Disk;
-use super::error::FileError;
+use super::error::{FileError, PersistenceError};
 use super::file::{self, FileVersion};
 use super::lines::Identity;
 use super::paths::Paths;
@@ -10,6 +10,7 @@ use crate::connections::clacks::client::encode_value;
 use crate::connections::clacks::store::Store;
 use memchr::memchr2;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What was found. Nothing was changed on the disk.
@@ -18,17 +19,52 @@ pub(super) struct Recovery {
     pub(super) store: Store,
     /// What the journal is to be begun with, if the cache is in a file as a whole.
     pub(super) base: Option<Base>,
-    /// The configured file is there, but was not used.
-    pub(super) is_refused: bool,
+    /// How the journal can go on before the cache is in a file as a whole: with that, it can be read again as it was now. `None`:
+    /// there is damage in between.
+    pub(super) continues: Option<Continuation>,
+    /// The configured file and its backup, where they are there but can't be used.
+    pub(super) refused: Vec<Aside>,
     /// Files of a journal that are of no use any more once the cache is in the file.
     pub(super) obsolete: Vec<PathBuf>,
-    /// Those that somebody should look at.
-    pub(super) aside: Vec<PathBuf>,
+    /// Those of no use that somebody should look at.
+    pub(super) aside: Vec<Aside>,
+    /// One of which the beginning is of use, until the cache is in the file.
+    pub(super) damaged: Option<Aside>,
     /// The number of the next file of the journal.
     pub(super) next_segment: u64,
+    /// What could be of use, if only it could be read.
+    pub(super) unreadable: Option<PersistenceError>,
     pub(super) notes: Vec<Note>,
     pub(super) source: Option<(PathBuf, FileVersion)>,
     pub(super) changes: u64,
+}
+
+/// A file that gets another name, so that nothing takes its place.
+#[derive(Debug, Clone)]
+pub(super) struct Aside {
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
+}
+
+/// What the next file of the journal follows.
+#[derive(Debug)]
+pub(super) struct Continuation {
+    pub(super) base: Base,
+    /// The number of its first frame.
+    pub(super) next_frame: u64,
+    /// The files before it.
+    pub(super) segments: Vec<Before>,
+    /// Which file has to be named in it before that is in its place.
+    pub(super) unnamed: Option<Identity>,
+}
+
+/// A file of the journal from before.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    /// Whole frames, and the header.
+    pub(super) good: u64,
 }
 
 /// Something worth telling about a start.
@@ -55,18 +91,19 @@ pub(super) fn recover(disk: &dyn Disk, paths: &Paths, now: f64) -> Recovery {
     let mut recovery = Recovery {
         store: Store::new(None),
         base: None,
-        is_refused: false,
+        continues: None,
+        refused: Vec::new(),
         obsolete: Vec::new(),
         aside: Vec::new(),
+        damaged: None,
         next_segment: 1,
+        unreadable: None,
         notes: Vec::new(),
         source: None,
         changes: 0,
     };
     let runs = recovery.runs(disk, paths);
-    // A server that was killed in its first save leaves an unfinished file; its journal has everything.
-    let is_whole = runs.iter().flatten().any(|segment| segment.found.header.base == Base::Empty);
-    let identity = recovery.load(disk, paths, now, is_whole);
+    let identity = recovery.load(disk, paths, now, &runs);
     recovery.replay(disk, paths, identity, runs);
     recovery
 }
@@ -78,7 +115,7 @@ enum Loaded {
     Nothing,
     File(Identity),
     /// The file and its backup could not be used: what was unfinished stands in for them, or nothing.
-    Unfinished,
+    Unfinished(Option<Identity>),
 }
 
 /// A file of the journal and what is in it.
@@ -97,8 +134,11 @@ impl Recovery {
         self.notes.push(Note { is_trouble: true, text: text.into() });
     }
 
-    /// Loads the first file that can be used. `is_whole`: there is a journal that began with an empty cache.
-    fn load(&mut self, disk: &dyn Disk, paths: &Paths, now: f64, is_whole: bool) -> Loaded {
+    /// Loads the first file that can be used.
+    fn load(&mut self, disk: &dyn Disk, paths: &Paths, now: f64, runs: &[Vec<Segment>]) -> Loaded {
+        let segments = || runs.iter().flatten().map(|segment| &segment.found);
+        // A server that was killed in its first save leaves an unfinished file; its journal has everything.
+        let is_whole = segments().any(|found| found.header.base == Base::Empty);
         let mut failed = false;
         for path in [paths.file.clone(), paths.backup(), paths.temporary()] {
             let (is_first, is_last) = (path == paths.file, path == paths.temporary());
@@ -123,6 +163,15 @@ impl Recovery {
                 })
             });
             match read {
+                // One of a first save that did not succeed, and what the journal has came later.
+                Ok((_, identity))
+                    if is_last
+                        && !failed
+                        && segments().next().is_some()
+                        && !segments().any(|found| found.files.contains(&identity)) =>
+                {
+                    self.note(format!("{}: it was never in its place, and is not used", path.display()));
+                }
                 Ok((version, identity)) => {
                     if left_out > 0 {
                         let what = "entries are left out: their keys hold line ends";
@@ -142,19 +191,26 @@ impl Recovery {
                         self.trouble(text);
                     }
                     self.source = Some((path, version));
-                    return if is_last { Loaded::Unfinished } else { Loaded::File(identity) };
+                    return if is_last { Loaded::Unfinished(Some(identity)) } else { Loaded::File(identity) };
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
-                    failed = true;
-                    self.is_refused |= is_first;
+                    // Without a file before it, an unfinished one is what a first save leaves that did not succeed.
+                    failed |= !is_last;
                     self.trouble(format!("{} {}", path.display(), Colon(&error)));
+                    if let FileError::Io(error) = error {
+                        self.unreadable(&path, error);
+                    }
+                    if !is_last {
+                        self.refused.push(Aside { to: paths.aside(disk, &path), from: path });
+                    }
                 }
             }
         }
         if failed {
-            self.trouble(format!("{}: neither it nor a backup can be used", paths.file.display()));
-            return Loaded::Unfinished;
+            let what = "neither it nor a backup can be used: the cache has nothing but what the journal has";
+            self.trouble(format!("{}: {what}", paths.file.display()));
+            return Loaded::Unfinished(None);
         }
         self.base = Some(Base::Empty);
         self.note(format!("{}: there is no file yet, the cache is empty", paths.file.display()));
@@ -172,7 +228,7 @@ impl Recovery {
                 }
                 Loaded::Nothing => segment.found.header.base == Base::Empty,
                 // What the last journal has is true, and all there is.
-                Loaded::Unfinished => true,
+                Loaded::Unfinished(_) => true,
             })
         };
         let chosen = runs.iter().rposition(belongs);
@@ -180,7 +236,7 @@ impl Recovery {
         for (at, run) in runs.into_iter().enumerate() {
             let count: u64 = run.iter().map(|segment| segment.found.records).sum();
             if Some(at) == chosen {
-                self.make(disk, run);
+                self.continues = self.make(disk, paths, run);
                 changes = count;
             } else if chosen.is_some_and(|chosen| at < chosen) || count == 0 {
                 self.obsolete.extend(run.into_iter().map(|segment| segment.path));
@@ -191,9 +247,20 @@ impl Recovery {
                     } else {
                         "it belongs to another persistence file"
                     };
-                    self.refuse(segment.path, why);
+                    self.refuse(disk, paths, segment.path, why);
                 }
             }
+        }
+        if chosen.is_none() {
+            let base = match loaded {
+                Loaded::Nothing => Some(Base::Empty),
+                Loaded::File(identity) => Some(Base::File(identity)),
+                Loaded::Unfinished(identity) => identity.map(Base::File),
+            };
+            self.continues =
+                base.map(|base| Continuation { base, next_frame: 1, segments: Vec::new(), unnamed: None });
+        } else if let (Loaded::Unfinished(identity), Some(continues)) = (loaded, &mut self.continues) {
+            continues.unnamed = identity;
         }
         self.changes = changes;
         if changes > 0 {
@@ -202,9 +269,13 @@ impl Recovery {
         }
         if changes == 0
             && self.aside.is_empty()
+            && self.damaged.is_none()
             && self.source.as_ref().is_none_or(|(path, _)| *path == paths.file)
         {
             self.base = clean_base;
+        }
+        if let (Some(_), Some(continues)) = (&self.base, &mut self.continues) {
+            self.obsolete.extend(continues.segments.drain(..).map(|segment| segment.path));
         }
     }
 
@@ -212,6 +283,7 @@ impl Recovery {
     fn runs(&mut self, disk: &dyn Disk, paths: &Paths) -> Vec<Vec<Segment>> {
         let listed = paths.segments(disk).unwrap_or_else(|error| {
             self.trouble(format!("{}: can't be listed: {error}", paths.folder().display()));
+            self.unreadable(paths.folder(), error);
             Vec::new()
         });
         self.next_segment = listed.last().map_or(1, |(number, _)| number.saturating_add(1));
@@ -227,11 +299,12 @@ impl Recovery {
                     continue;
                 }
                 Ok(_) => {
-                    self.refuse(path, "it has no header of its own");
+                    self.refuse(disk, paths, path, "it has no header of its own");
                     continue;
                 }
                 Err(error) => {
-                    self.refuse(path, &format!("it can't be read: {error}"));
+                    self.refuse(disk, paths, path.clone(), &format!("it can't be read: {error}"));
+                    self.unreadable(&path, error);
                     continue;
                 }
             };
@@ -250,42 +323,70 @@ impl Recovery {
         runs
     }
 
-    fn make(&mut self, disk: &dyn Disk, run: Vec<Segment>) {
+    /// Makes the changes of a run. `None`: not all of them can be made, so no file can follow it.
+    fn make(&mut self, disk: &dyn Disk, paths: &Paths, run: Vec<Segment>) -> Option<Continuation> {
+        let mut next_frame = 1;
+        let (mut segments, mut is_whole) = (Vec::new(), true);
         for Segment { path, len, found } in run {
             // Once more, now that it is known to be the right one.
             let read =
                 disk.read(&path).and_then(|(from, len)| segment::read(from, len, Some(&mut self.store)));
             if let Err(error) = read {
-                self.refuse(path, &format!("it can't be read: {error}"));
-                return;
+                self.refuse(disk, paths, path, &format!("it can't be read: {error}"));
+                is_whole = false;
+                break;
             }
             match found.end {
-                End::Whole => self.obsolete.push(path),
+                End::Whole => {}
                 End::Torn => {
                     let cut = len.saturating_sub(found.good);
                     self.note(format!(
                         "{}: {cut} bytes of an unfinished turn at its end are dropped",
                         path.display()
                     ));
-                    self.obsolete.push(path);
                 }
                 End::Damaged => {
-                    let at = found.good;
-                    self.refuse(path, &format!("it is damaged at byte {at}: nothing from there on is used"));
+                    let to = paths.aside(disk, &path);
+                    self.trouble(format!(
+                        "{}: it is damaged at byte {}: nothing from there on is used; a server sets it aside as {} once the cache is saved",
+                        path.display(),
+                        found.good,
+                        name(&to)
+                    ));
+                    self.damaged = Some(Aside { from: path, to });
+                    is_whole = false;
+                    break;
                 }
             }
+            next_frame = found.next_frame;
+            segments.push(Before { number: found.header.number, path, good: found.good });
         }
+        if is_whole {
+            return Some(Continuation { base: Base::Before, next_frame, segments, unnamed: None });
+        }
+        self.obsolete.extend(segments.into_iter().map(|segment| segment.path));
+        None
     }
 
-    fn refuse(&mut self, path: PathBuf, why: &str) {
-        self.trouble(format!("{}: {why}; it is kept as {}", path.display(), aside_name(&path)));
-        self.aside.push(path);
+    /// Nothing of this file of the journal is used.
+    fn refuse(&mut self, disk: &dyn Disk, paths: &Paths, path: PathBuf, why: &str) {
+        let to = paths.aside(disk, &path);
+        self.trouble(format!("{}: {why}; a server sets it aside as {}", path.display(), name(&to)));
+        self.aside.push(Aside { from: path, to });
+    }
+
+    /// The system does not let it be read, which is no matter of what is in it: a disk that fails is something else.
+    fn unreadable(&mut self, path: &Path, error: io::Error) {
+        const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+        if error.kind() != io::ErrorKind::NotFound && error.raw_os_error().is_some_and(|code| code != EIO) {
+            let path = path.to_owned();
+            self.unreadable.get_or_insert(PersistenceError { path, doing: "read", error });
+        }
     }
 }
 
-fn aside_name(path: &Path) -> String {
-    let name = Paths::segment_aside(path);
-    name.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// An error behind the name of its file.

@@ -5,6 +5,7 @@ use super::error::{Doing, PersistenceError};
 use super::lines::{Identity, Passed};
 use super::paths::Paths;
 use super::record::{Record, Records};
+use super::recovery::Aside;
 use super::v3;
 use std::io;
 use std::mem::take;
@@ -32,8 +33,10 @@ pub(in crate::connections::clacks) struct Commit {
     pub(super) backup: Backup,
     /// Files that are of no use after this.
     pub(super) obsolete: Vec<PathBuf>,
-    /// Files of the journal that somebody should look at.
-    pub(super) aside: Vec<PathBuf>,
+    /// Files that can't be used, in whose places others come.
+    pub(super) refused: Vec<Aside>,
+    /// A file of the journal that is of no use after this, but that somebody should look at.
+    pub(super) damaged: Option<Aside>,
 }
 
 /// What becomes the backup.
@@ -41,7 +44,7 @@ pub(in crate::connections::clacks) struct Commit {
 pub(in crate::connections::clacks) enum Backup {
     /// The file that was in its place.
     Before,
-    /// The new file: the one in its place can't be used, and is set aside.
+    /// The new file: those that were there can't be used, and are set aside.
     New,
 }
 
@@ -158,11 +161,11 @@ impl Saver {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         };
-        match commit.backup {
-            Backup::Before => is_there(self.disk.copy(file, &backup)).doing("copied as a backup", file)?,
-            Backup::New => {
-                is_there(self.disk.rename(file, &self.paths.refused())).doing("set aside", file)?;
-            }
+        for Aside { from, to } in &commit.refused {
+            is_there(self.disk.rename(from, to)).doing("set aside", from)?;
+        }
+        if commit.backup == Backup::Before {
+            is_there(self.disk.copy(file, &backup)).doing("copied as a backup", file)?;
         }
         self.disk.rename(&temporary, file).doing("renamed", &temporary)?;
         if commit.backup == Backup::New {
@@ -170,10 +173,10 @@ impl Saver {
         }
         let folder = self.paths.folder();
         self.disk.sync_folder(folder).doing("synchronised", folder)?;
-        for path in commit.aside {
-            if let Err(error) = is_there(self.disk.rename(&path, &Paths::segment_aside(&path))) {
-                log::warn!("{}: can't be set aside: {error}", path.display());
-            }
+        if let Some(Aside { from, to }) = commit.damaged
+            && let Err(error) = is_there(self.disk.rename(&from, &to))
+        {
+            log::warn!("{}: can't be set aside: {error}", from.display());
         }
         for path in commit.obsolete {
             // One that stays is found out to be old at the next start.

@@ -83,6 +83,12 @@ impl Server {
         self.0.borrow().keeping.as_ref().is_some_and(|keeping| keeping.keeper.is_in_trouble())
     }
 
+    /// Has the last save failed? The persistence file then misses changes, which the journal has if they are not
+    /// [lost](Self::is_losing_changes).
+    pub fn is_file_behind(&self) -> bool {
+        self.0.borrow().keeping.as_ref().is_some_and(|keeping| keeping.keeper.is_behind())
+    }
+
     /// At the end of each turn.
     fn keep_turn(&self, communicator: &Communicator) {
         let service = &mut *self.0.borrow_mut();

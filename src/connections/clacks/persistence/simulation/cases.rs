@@ -1,5 +1,6 @@
 //! Single cases.
 
+use super::super::disk::Disk as _;
 use super::*;
 
 fn world(change: impl FnOnce(&mut PersistenceOptions)) -> World {
@@ -200,4 +201,116 @@ fn a_cache_of_many_slices_is_saved_while_it_changes() {
         }
     }
     assert_eq!(world.again().history[0], *world.history.last().unwrap());
+}
+
+#[test]
+fn a_start_whose_first_save_fails_keeps_what_changes_then() {
+    let mut world = world(|_| ());
+    turn(&mut world, "a", "1");
+    world.settle();
+    turn(&mut world, "b", "1");
+    for n in 0..3 {
+        world.disk.restart();
+        world.disk.refuse(Some("cache_"));
+        world = World::start_on(&world.disk, &world.options, world.limits);
+        assert_eq!(world.troubles(), [""; 0]);
+        turn(&mut world, &format!("k{n}"), "1");
+        assert!(!world.keeper.is_in_trouble() && world.keeper.is_behind());
+        let wanted = world.history.last().unwrap().clone();
+        let next = world.again();
+        assert_eq!(next.history[0], wanted, "{n}: {:?}", next.notes);
+        if n == 1 {
+            // It is saved, and kept by a journal of its own again.
+            world = next;
+            turn(&mut world, "c", "1");
+        }
+    }
+}
+
+#[test]
+fn behind_damage_nothing_is_kept_before_the_cache_is_saved() {
+    let mut world = world(|_| ());
+    for n in 0..10 {
+        turn(&mut world, "a", &n.to_string());
+    }
+    world.disk.damage("folder/cache_journal.1", |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    for _ in 0..2 {
+        world.disk.restart();
+        world.disk.refuse(Some("cache_"));
+        world = World::start_on(&world.disk, &world.options, world.limits);
+        assert_eq!(world.get("a").as_deref(), Some("3"));
+        assert!(world.keeper.is_in_trouble(), "a new part of the journal can't follow");
+        turn(&mut world, "a", "new");
+    }
+    world.disk.refuse(None);
+    world.settle();
+    assert!(!world.keeper.is_in_trouble());
+    let next = world.again();
+    assert_eq!((next.get("a").as_deref(), next.troubles()), (Some("new"), vec![]));
+    assert!(
+        next.disk.names().contains(&"folder/cache_journal.1_refused".to_owned()),
+        "{:?}",
+        next.disk.names()
+    );
+}
+
+#[test]
+fn files_that_can_not_be_used_are_all_kept() {
+    let mut world = world(|_| ());
+    for n in 0..3 {
+        turn(&mut world, "a", &n.to_string());
+        world.settle();
+    }
+    let backup = format!("{FILE}_bck");
+    for (n, suffix) in ["", ".2", ".3"].into_iter().enumerate() {
+        let damaged = [FILE, &backup].map(|path| {
+            world.disk.damage(path, |bytes| bytes.push(b'0' + n as u8));
+            world.disk.content(path)
+        });
+        world = world.again();
+        let kept = [FILE, &backup].map(|path| world.disk.content(&format!("{path}_refused{suffix}")));
+        assert_eq!(kept, damaged, "{:?}", world.disk.names());
+        turn(&mut world, "a", "again");
+        world.settle();
+    }
+}
+
+#[test]
+fn an_unfinished_file_that_is_all_there_is_is_not_written_over() {
+    let mut world = world(|options| options.journal = false);
+    turn(&mut world, "a", "1");
+    world.finish();
+    let whole = world.disk.content(FILE).unwrap();
+    world.disk.rename(FILE.as_ref(), "folder/cache_".as_ref()).unwrap();
+    for is_first in [true, false] {
+        world.disk.restart();
+        world.disk.set_room(Some(0));
+        world = World::start_on(&world.disk, &world.options, world.limits);
+        assert_eq!(world.get("a").as_deref(), Some("1"));
+        assert_eq!(world.keeper.is_behind(), is_first);
+        assert_eq!(world.disk.content(FILE).as_ref(), Some(&whole), "{:?}", world.disk.names());
+    }
+    assert_eq!(world.again().get("a").as_deref(), Some("1"));
+}
+
+#[test]
+fn without_a_descriptor_the_journal_goes_on_to_the_disk() {
+    let mut world = world(|options| options.sync = JournalSync::Interval);
+    world.disk.run_out_of_descriptors();
+    for n in 0..100 {
+        turn(&mut world, &format!("k{n}"), "1");
+        world.wait(Duration::from_millis(500));
+        world.work(20);
+        assert!(!world.keeper.is_in_trouble(), "turn {n}");
+        assert!(world.synced + 4 > n, "turn {n}: {} are synchronised", world.synced);
+    }
+    assert!(world.keeper.is_behind(), "no save can succeed");
+    let wanted = world.history[world.synced].clone();
+    world.disk.lose_power();
+    let there = world.again().history[0].clone();
+    let found = world.history.iter().rposition(|state| *state == there);
+    assert!(found >= Some(world.synced), "{found:?} is found, and {wanted:?} expected");
 }

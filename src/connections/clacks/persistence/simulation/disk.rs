@@ -30,6 +30,8 @@ struct State {
     faults: u64,
     /// Files whose name ends so can't be made.
     refused: Option<&'static str>,
+    /// No file is opened.
+    is_out_of_descriptors: bool,
     /// After so many operations the process is killed.
     fuse: Option<u64>,
 }
@@ -67,6 +69,11 @@ impl MemoryDisk {
         self.lock().refused = end;
     }
 
+    /// Lets no file be opened, not even a second time.
+    pub(super) fn run_out_of_descriptors(&self) {
+        self.lock().is_out_of_descriptors = true;
+    }
+
     /// Kills the process after so many operations, the last of which it does in part.
     pub(super) fn set_fuse(&self, operations: u64) {
         self.lock().fuse = Some(operations);
@@ -81,6 +88,7 @@ impl MemoryDisk {
     pub(super) fn restart(&self) {
         let state = &mut *self.lock();
         (state.fuse, state.faults, state.room, state.refused) = (None, 0, usize::MAX, None);
+        state.is_out_of_descriptors = false;
     }
 
     /// Takes the power away: what was not synchronised is there in part, or damaged, or not at all.
@@ -166,6 +174,9 @@ impl Disk for MemoryDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let state = &mut *self.lock();
+        if state.is_out_of_descriptors {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
+        }
         if state.refused.is_some_and(|end| path.to_string_lossy().ends_with(end)) {
             return Err(ErrorKind::PermissionDenied.into());
         }
@@ -203,6 +214,11 @@ impl Disk for MemoryDisk {
 
     fn copy_permissions(&self, _: &Path, _: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let node = *self.lock().names.get(path).ok_or_else(missing)?;
+        MemoryFile(self.clone(), node).sync()
     }
 
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
@@ -258,6 +274,9 @@ impl DiskFile for MemoryFile {
     }
 
     fn another(&self) -> io::Result<Box<dyn DiskFile>> {
+        if self.0.lock().is_out_of_descriptors {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
+        }
         Ok(Box::new(Self(self.0.clone(), self.1)))
     }
 }
