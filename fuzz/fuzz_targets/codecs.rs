@@ -57,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
                 size,
                 |item| match item {
                     Line::Line(line) => rewrite::<ClacksLines>(&[line], line),
-                    Line::TooLong => UNWRITABLE.to_vec(),
+                    Line::Over(_) | Line::TooLong => UNWRITABLE.to_vec(),
                 },
             );
         }

@@ -322,3 +322,23 @@ fn a_link_is_made_and_ended_by_1_and_0_only() {
         a> STORE k=4
     ");
 }
+
+#[test]
+fn a_linked_server_for_which_a_line_is_too_long_is_told_of_with_what_to_look_at() {
+    run(
+        "
+        + a admin
+        a> STORE short=1
+        a> STORE long=12345678901234567890
+        a> STORE middle=1234567890
+        + s admin
+        link s
+        s> OVERHEAD E line_too_long
+        a> OVERHEAD E line_too_long
+        log {a}: logged in as admin
+        log {s}: logged in as admin
+        log {s}: a line is too long for this linked server, whose maxline must be lower: give both the same, or remove what is long; the longest entry was sent in 57 bytes: long
+        log {a}: reports: line_too_long
+        ",
+    );
+}

@@ -93,3 +93,20 @@ fn a_table_shows_what_happens() {
     assert_eq!(done.success(), head.repeat(2));
     program::run(&mut server.clacks_as("reader", &["watch"]), b"").failure(1, "clacks: permission denied");
 }
+
+#[test]
+fn an_entry_of_the_longest_line_can_be_read_again() {
+    let server = TestServer::start();
+    // 16 MiB are the longest line unless set.
+    let value = "x".repeat((16 << 20) - "STORE big=".len());
+    server.run_with(&["store", "big", "-"], value.as_bytes()).success();
+    assert!(server.run(&["get", "big"]).success().trim_end() == value, "the value is another one");
+    let exported = server.run(&["export", "big"]);
+    assert!(
+        exported.success().trim_end().strip_prefix("big=") == Some(&*value),
+        "the exported value is another one"
+    );
+    // By a client on a communicator, too.
+    let raw = server.run_with(&["raw"], b"RETRIEVE big\nFLUSH end\n");
+    assert!(raw.success().contains(&format!("RETRIEVED big={value}")), "the line is another one");
+}

@@ -64,3 +64,69 @@ fn a_slave_that_does_not_read_costs_the_master_no_more_than_its_queue() {
     }
     assert_eq!(entries, ENTRIES);
 }
+
+/// A server that takes lines of so many bytes.
+fn plan(max_line: usize) -> Plan {
+    Plan { limits: ServerLimits { max_line, ..ServerLimits::default() }, ..Plan::default() }
+}
+
+#[test]
+fn an_entry_of_the_longest_line_that_is_taken_gets_to_all_linked_servers() {
+    const MOST: usize = 1024;
+    let longest = |key: &str| "x".repeat(MOST - format!("SETANDSTORE {key}=").len());
+    let mut master = Node::running(plan(MOST));
+    let mut slave = Node::running(plan(MOST));
+    let slave_socket = slave.socket();
+    slave.kill();
+    slave.start(Plan { master: Some(master.socket()), ..plan(MOST) });
+    let below = Node::running(Plan { master: Some(slave_socket), ..plan(MOST) });
+    master.wait_for_links(1);
+    below.wait_for_links(1);
+    // As changes that are passed on.
+    let mut users = [master.join("above"), slave.join("between"), below.join("below")];
+    for (at, key) in ["a", "b", "c"].into_iter().enumerate() {
+        users[at].say(&format!("SETANDSTORE {key}={}", longest(key)));
+        for user in &mut users {
+            user.waits_for(key, Some(&longest(key)));
+        }
+    }
+    // As entries of caches, in both directions.
+    drop(users);
+    master.kill();
+    let mut above = {
+        master.start(plan(MOST));
+        master.join("above")
+    };
+    for key in ["a", "b", "c"] {
+        above.waits_for(key, Some(&longest(key)));
+    }
+    slave.kill();
+    slave.start(Plan { master: Some(master.socket()), ..plan(MOST) });
+    let mut between = slave.join("between");
+    for key in ["a", "b", "c"] {
+        between.waits_for(key, Some(&longest(key)));
+    }
+    below.wait_for_links(1);
+}
+
+#[test]
+fn a_link_has_room_for_the_words_before_an_entry_and_not_for_more() {
+    let node = Node::running(plan(1024));
+    let line = |length: usize| {
+        let line = "KEYSYNC 1700000000.123456 1700000000.654321 U k=";
+        format!("{line}{}", "x".repeat(length - line.len()))
+    };
+    let mut slave = node.join("slave");
+    // Who is no link has none.
+    slave.send(&line(1025));
+    slave.gets("OVERHEAD E line_too_long");
+    slave.gets("<EOF>");
+    let mut slave = node.join("slave");
+    slave.send(&format!("OVERHEAD I 1\r\n{}\r\nFLUSH here", line(1024 + 1024)));
+    slave.gets_with("FLUSHED here");
+    let mut user = node.join("user");
+    assert_eq!(user.value("k").map(|value| value.len()), Some(2048 - line(1024).find('x').unwrap()));
+    slave.send(&line(1024 + 1025));
+    slave.gets("OVERHEAD E line_too_long");
+    slave.gets("<EOF>");
+}

@@ -8,6 +8,22 @@ use std::rc::Rc;
 /// The default for the longest line: 16 MiB.
 pub const MAX_LINE: usize = 16 << 20;
 
+/// By so much a line that a server sends may be longer than the line that it was made of, in bytes.
+///
+/// The most is `KEYSYNC cachetime accesstime mode key=value` of a `STORE key=value`: times are written with all their digits
+/// and without an exponent, which are at most 327 bytes for each. Before a `DEBUG` line, or the echo of an unknown command,
+/// stands much less.
+pub const LINE_ROOM: u16 = 1024;
+
+/// The longest line of a server with a limit of [`MAX_LINE`]: the limit of its clients.
+pub const MAX_ANSWER: usize = MAX_LINE + LINE_ROOM as usize;
+
+/// How much input clients keep: the longest line with its end, and no more than a little beside it.
+pub(super) const CLIENT_INPUT: usize = MAX_ANSWER + (64 << 10);
+
+/// What is said, as an error, to who has sent a line that is too long.
+pub(super) const TOO_LONG: &[u8] = b"line_too_long";
+
 /// The protocol's lines: bytes up to LF. Each CR is dropped, wherever it stands; an empty line means nothing and
 /// is skipped. What is sent ends in CR LF.
 ///
@@ -17,6 +33,8 @@ pub struct ClacksLines {
     max: usize,
     /// Instead of `max`, where it changes.
     shared_max: Option<Rc<Cell<usize>>>,
+    /// Lines that are longer than the limit by no more than this are handed over.
+    room: u16,
     /// So many bytes of the input hold no LF.
     seen: usize,
     /// What is read up to the next LF belongs to a line that was too long.
@@ -30,6 +48,8 @@ pub struct ClacksLines {
 pub enum Line<'a> {
     /// A line, without its end: at least one byte.
     Line(&'a [u8]),
+    /// A line that is longer than the limit, but within the [room](ClacksLines::room) beyond it.
+    Over(&'a [u8]),
     /// A line that is longer than the limit. It is not kept; after it goes on with the next one.
     TooLong,
 }
@@ -37,7 +57,7 @@ pub enum Line<'a> {
 impl ClacksLines {
     /// With a limit of [`MAX_LINE`].
     pub fn new() -> Self {
-        Self { max: MAX_LINE, shared_max: None, seen: 0, skipping: false, clean: Vec::new() }
+        Self { max: MAX_LINE, shared_max: None, room: 0, seen: 0, skipping: false, clean: Vec::new() }
     }
 
     /// Sets the longest line, in bytes without its end; CRs inside count.
@@ -52,6 +72,14 @@ impl ClacksLines {
     #[must_use]
     pub fn limited_by(mut self, bytes: Rc<Cell<usize>>) -> Self {
         self.shared_max = Some(bytes);
+        self
+    }
+
+    /// Hands over what is longer than the limit by no more than so many bytes as [`Line::Over`]: from some the protocol has a
+    /// line that it has made longer itself. Default: 0.
+    #[must_use]
+    pub fn room(mut self, bytes: u16) -> Self {
+        self.room = bytes;
         self
     }
 }
@@ -85,7 +113,7 @@ impl Codec for ClacksLines {
                 self.seen = 0;
                 return Ok(if input.is_empty() { Decoded::More } else { Decoded::Skip(input.len()) });
             }
-            if input.len() > max.saturating_add(1) {
+            if input.len() > max.saturating_add(usize::from(self.room)).saturating_add(1) {
                 (self.seen, self.skipping) = (0, true);
                 return Ok(Decoded::Item(Line::TooLong, input.len()));
             }
@@ -98,7 +126,8 @@ impl Codec for ClacksLines {
         }
         let line = &input[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > max {
+        let over = line.len() > max;
+        if line.len() > max.saturating_add(usize::from(self.room)) {
             return Ok(Decoded::Item(Line::TooLong, used));
         }
         let line = if memchr(b'\r', line).is_some() {
@@ -108,7 +137,11 @@ impl Codec for ClacksLines {
         } else {
             line
         };
-        Ok(if line.is_empty() { Decoded::Skip(used) } else { Decoded::Item(Line::Line(line), used) })
+        Ok(match line {
+            [] => Decoded::Skip(used),
+            line if over => Decoded::Item(Line::Over(line), used),
+            line => Decoded::Item(Line::Line(line), used),
+        })
     }
 
     #[inline]
@@ -137,10 +170,14 @@ pub(super) fn first_line(input: &[u8]) -> Option<(&[u8], usize)> {
 mod tests {
     use super::*;
 
-    /// All items of `input`, given whole and byte by byte.
     fn check(max: usize, input: &str, expected: &[&str]) {
+        check_with_room(max, 0, input, expected);
+    }
+
+    /// All items of `input`, given whole and byte by byte.
+    fn check_with_room(max: usize, room: u16, input: &str, expected: &[&str]) {
         for step in [input.len().max(1), 1, 2, 3] {
-            let mut codec = ClacksLines::new().max(max);
+            let mut codec = ClacksLines::new().max(max).room(room);
             let (mut buffer, mut items) = (Vec::new(), Vec::new());
             for piece in input.as_bytes().chunks(step) {
                 buffer.extend_from_slice(piece);
@@ -148,6 +185,10 @@ mod tests {
                     let used = match codec.decode(&buffer).unwrap() {
                         Decoded::Item(Line::Line(line), used) => {
                             items.push(String::from_utf8(line.to_vec()).unwrap());
+                            used
+                        }
+                        Decoded::Item(Line::Over(line), used) => {
+                            items.push(format!("OVER {}", String::from_utf8_lossy(line)));
                             used
                         }
                         Decoded::Item(Line::TooLong, used) => {
@@ -163,7 +204,7 @@ mod tests {
                         break;
                     }
                 }
-                assert!(buffer.len() <= max + 2, "{} bytes are kept", buffer.len());
+                assert!(buffer.len() <= max + usize::from(room) + 2, "{} bytes are kept", buffer.len());
             }
             assert_eq!(items, expected, "{input:?} in steps of {step}");
         }
@@ -182,6 +223,30 @@ mod tests {
         check(4, "1234\r\n", &["1234"]);
         check(4, "12345\r\nnext\n", &["TOO LONG", "next"]);
         check(4, &format!("{}\n\nnext\n", "x".repeat(1000)), &["TOO LONG", "next"]);
+    }
+
+    #[test]
+    fn a_line_within_the_room_beyond_the_limit_is_handed_over_as_one_that_is_over_it() {
+        check_with_room(
+            4,
+            2,
+            "1234\r\n12345\n123456\r\n1234567\r\nnext\n",
+            &["1234", "OVER 12345", "OVER 123456", "TOO LONG", "next"],
+        );
+        check_with_room(
+            4,
+            2,
+            &format!("{}\n12\r45\nnext\n", "x".repeat(1000)),
+            &["TOO LONG", "OVER 1245", "next"],
+        );
+    }
+
+    #[test]
+    fn nothing_that_a_server_writes_before_an_entry_takes_more_than_the_room() {
+        let longest =
+            [f64::MIN, -f64::MIN_POSITIVE, -2.225_073_858_507_201e-308].map(|time| time.to_string().len());
+        let time = longest.into_iter().max().expect("there are some");
+        assert!("KEYSYNC   U ".len() + 2 * time <= usize::from(LINE_ROOM), "{time} bytes for each time");
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod state;
 mod store;
 
 pub use flags::Flags;
-pub use line::{ClacksLines, Line, MAX_LINE};
+pub use line::{ClacksLines, LINE_ROOM, Line, MAX_ANSWER, MAX_LINE};
 pub use number::{Number, Operand, Text};
 pub use protocol::{Command, KeySync, Overhead, Pair, Step};
 pub use server::{Server, ServerLimits, Uplink};

@@ -11,7 +11,7 @@ mod status;
 mod uplink;
 
 use self::keeping::Keeping;
-use super::line::{ClacksLines, Line};
+use super::line::{ClacksLines, Line, TOO_LONG};
 use super::persistence::keeper::Kept;
 use super::state::{
     Attempt, ClientIndex, Closing, Event, Flow, NodeId, Now, Output, Peer, Settings, State, Traffic, Users,
@@ -408,6 +408,13 @@ impl Session {
         }
     }
 
+    #[cold]
+    fn too_long(&self, is_link: bool, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let of = if is_link { ", and comes from a linked server, whose maxline must be higher" } else { "" };
+        log::warn!("connection {}: a line is longer than maxline allows{of}, closed", cx.id());
+        self.refuse(TOO_LONG, cx)
+    }
+
     /// Something that is no line of the protocol: says so, and ends the connection.
     fn refuse(&self, reason: &[u8], cx: &Cx<'_, ClacksLines>) -> Result<(), HandlerError> {
         match cx.reply(&[b"OVERHEAD E ", reason]) {
@@ -458,8 +465,11 @@ impl Handler<ClacksLines> for Session {
 
     fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         let Some(client) = self.client else { return Ok(()) };
+        let is_link = || self.server.0.borrow().state.is_link(client);
         match line {
-            Line::Line(line) => {
+            // What another server sends may be a line of one of its clients with words before it.
+            Line::Over(_) if !is_link() => self.too_long(false, cx),
+            Line::Line(line) | Line::Over(line) => {
                 let flow = self.server.with(cx, |state, now, out| state.line(client, line, now, out));
                 if self.waits_for_login.is_some() {
                     self.trust(client);
@@ -467,10 +477,7 @@ impl Handler<ClacksLines> for Session {
                 self.follow(flow, cx);
                 Ok(())
             }
-            Line::TooLong => {
-                log::warn!("connection {}: a line is longer than maxline allows, closed", cx.id());
-                self.refuse(b"line_too_long", cx)
-            }
+            Line::TooLong => self.too_long(is_link(), cx),
         }
     }
 

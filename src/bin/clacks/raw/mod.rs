@@ -9,8 +9,8 @@ use crate::failure::Failure;
 use crate::output::Lines;
 use eventdispatcher::codec::ByteLines;
 use eventdispatcher::connections::clacks::client::ClientError;
-use eventdispatcher::connections::clacks::{ClacksLines, MAX_LINE};
-use eventdispatcher::{Communicator, Id};
+use eventdispatcher::connections::clacks::{ClacksLines, MAX_ANSWER, MAX_LINE};
+use eventdispatcher::{Communicator, Id, Limits};
 use input::Input;
 use mio::net::UnixStream;
 use prompt::Prompt;
@@ -29,8 +29,9 @@ pub(crate) fn raw(connection: &Connection) -> Result<(), Failure> {
     let raw = Raw::default();
     let login = options.login()?;
     let server = Server::new(raw.clone(), connection.timeout);
-    let server = communicator.stream(options.route()?.connect()?, ClacksLines::new(), server);
+    let server = communicator.stream(options.route()?.connect()?, ClacksLines::new().max(MAX_ANSWER), server);
     let server = server.map_err(ClientError::Connect)?;
+    communicator.set_limits(server, Limits { input: MAX_ANSWER + (64 << 10), ..Limits::default() });
     for line in login.lines() {
         communicator.send(server, &[line.as_bytes()]).map_err(ClientError::from)?;
     }

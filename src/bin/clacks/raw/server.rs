@@ -76,7 +76,7 @@ impl Handler<ClacksLines> for Server {
                 }
                 Ok(())
             }
-            Line::TooLong => Err("the server sent a line without end".into()),
+            Line::Over(_) | Line::TooLong => Err("the server sent a line without end".into()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A client for scripts and tools: one call at a time.
 
 use super::super::flags::Flags;
-use super::super::line::{ClacksLines, Line};
+use super::super::line::{CLIENT_INPUT, ClacksLines, Line, MAX_ANSWER};
 use super::super::server_line::ServerLine;
 use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
@@ -81,7 +81,9 @@ impl BlockingClient {
         mut manners: Manners,
     ) -> Result<Self, ClientError> {
         let transport: Box<dyn Transport> = Box::new(transport);
-        let connection = Blocking::new(transport, ClacksLines::new()).map_err(ClientError::Connect)?;
+        let mut connection =
+            Blocking::new(transport, ClacksLines::new().max(MAX_ANSWER)).map_err(ClientError::Connect)?;
+        connection.set_input_max(CLIENT_INPUT);
         manners.timeout = manners.timeout.min(LONGEST);
         let now = Instant::now();
         let mut client = Self {
@@ -113,7 +115,7 @@ impl BlockingClient {
             };
             let left = (begin + most).saturating_duration_since(Instant::now());
             let step = self.connection.receive(left, |line| match line {
-                Line::TooLong => Err(ClientError::NotClacks("a line without end".into())),
+                Line::Over(_) | Line::TooLong => Err(ClientError::NotClacks("a line without end".into())),
                 Line::Line(line) => match ServerLine::parse(line) {
                     ServerLine::Clacks(name) => Ok(Some(text(name))),
                     ServerLine::Overhead(overhead) if overhead.flags.contains(Flags::AUTH_OK) => Ok(None),
@@ -452,7 +454,7 @@ impl BlockingClient {
     pub fn receive_raw(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, ClientError> {
         let received = self.connection.receive(timeout, |line| match line {
             Line::Line(line) => Ok(line.to_vec()),
-            Line::TooLong => Err(ClientError::Refused("a line without end".into())),
+            Line::Over(_) | Line::TooLong => Err(ClientError::Refused("a line without end".into())),
         });
         match received {
             Ok(line) => line.map(Some),

@@ -1,6 +1,6 @@
 //! A client on a communicator.
 
-use super::super::line::ClacksLines;
+use super::super::line::{CLIENT_INPUT, ClacksLines, MAX_ANSWER};
 use super::cache::{Local, LocalCopy};
 use super::command::CommandLine;
 use super::error::ClientError;
@@ -10,7 +10,7 @@ use super::login::Login;
 use super::manners::{Manners, PING_INTERVAL};
 use super::request::{MOST_REQUESTS, Request, Requests, Want};
 use super::session::{PING, Session};
-use crate::communicator::{Communicator, HandlerResult, Id, Keep, Reconnect, SendError, Timeouts};
+use crate::communicator::{Communicator, HandlerResult, Id, Keep, Limits, Reconnect, SendError, Timeouts};
 use crate::connections::{Connect, Transport};
 use mio::net::UnixStream;
 use std::cell::RefCell;
@@ -128,9 +128,10 @@ impl Client {
         let timeouts = timeouts(&manners);
         let requests = Requests::new(manners, None);
         let session = Session::new(requests.clone(), handler);
-        let id = communicator.stream(transport, ClacksLines::new(), session)?;
+        let id = communicator.stream(transport, lines(), session)?;
         communicator.set_name(id, name);
         communicator.set_timeouts(id, timeouts);
+        communicator.set_limits(id, limits());
         let client = Self { communicator: communicator.clone(), id, requests };
         // Before anything that the program sends.
         for line in login.lines() {
@@ -197,9 +198,10 @@ impl Client {
         let timeouts = timeouts(&manners);
         let requests = Requests::new(manners, Some(Lasting::new(login)));
         let session = Session::new(requests.clone(), handler);
-        let id = communicator.permanent(connect, reconnect, ClacksLines::new, session);
+        let id = communicator.permanent(connect, reconnect, lines, session);
         communicator.hold(id, true);
         communicator.set_timeouts(id, timeouts);
+        communicator.set_limits(id, limits());
         Self { communicator: communicator.clone(), id, requests }
     }
 
@@ -612,6 +614,15 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.id)
     }
+}
+
+/// What a server has taken as a line comes back with more before it.
+fn lines() -> ClacksLines {
+    ClacksLines::new().max(MAX_ANSWER)
+}
+
+fn limits() -> Limits {
+    Limits { input: CLIENT_INPUT, ..Limits::default() }
 }
 
 /// A server that takes no output for so long as an answer may take is left, as one that can't be reached in that time.

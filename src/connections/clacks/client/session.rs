@@ -230,7 +230,7 @@ impl<H: ClientHandler> Handler<ClacksLines> for Session<H> {
     fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         match line {
             Line::Line(line) => self.line(line, cx),
-            Line::TooLong => Err("the server sent a line without end".into()),
+            Line::Over(_) | Line::TooLong => Err("the server sent a line without end".into()),
         }
     }
 

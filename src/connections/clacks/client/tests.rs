@@ -39,6 +39,7 @@ fn serve(stream: UnixStream, got: &Got) {
         match word {
             "CLACKS" => continue,
             "FLUSH" => say(format!("FLUSHED {rest}\n")),
+            "RETRIEVE" => say(format!("RETRIEVED {rest}={}\r\n", longest_value(rest))),
             "STATUS" => say("STATUSSTART\nSTATUS a=1=2\nSTATUS b=\nSTATUSEND\n".to_owned()),
             "OVERHEAD" if rest.starts_with("A ") => {
                 say("OVERHEAD O Welcome!\n".to_owned());
@@ -207,6 +208,27 @@ fn signs_of_life<K: Kind>() {
 fn a_sign_of_life_is_given_when_one_is_due() {
     signs_of_life::<BlockingClient>();
     signs_of_life::<Evented>();
+}
+
+/// What makes a line of 16 MiB when it is stored.
+fn longest_value(key: &str) -> String {
+    "x".repeat(super::super::MAX_LINE - format!("STORE {key}=").len())
+}
+
+fn longest<K: Kind>() {
+    let mut client = K::start(served(&Got::default()), Manners::default());
+    let value = client.call(
+        |client| client.retrieve(b"k"),
+        |client, slot| client.retrieve(b"k", move |answer, _| *slot.borrow_mut() = Some(answer)),
+    );
+    let value = value.unwrap().expect("it is there");
+    assert!(value == longest_value("k").into_bytes(), "{} bytes came", value.len());
+}
+
+#[test]
+fn what_was_the_longest_line_to_a_server_can_be_read_when_it_comes_back() {
+    longest::<BlockingClient>();
+    longest::<Evented>();
 }
 
 fn says_and_asks<K: Kind>() {

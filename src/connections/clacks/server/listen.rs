@@ -2,7 +2,7 @@
 
 use super::{LIST_GOES_ON, MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
 use crate::communicator::{Budget, Communicator, HandlerResult, Key, Limits, Timeouts};
-use crate::connections::clacks::line::ClacksLines;
+use crate::connections::clacks::line::{ClacksLines, LINE_ROOM};
 use crate::connections::clacks::state::Peer;
 use crate::connections::{Accept, Incoming, Transport, UnixBind};
 #[cfg(feature = "tls")]
@@ -108,7 +108,7 @@ impl Server {
     pub(super) fn session(&self, peer: Peer) -> (ClacksLines, Session) {
         let max_line = self.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
-        let lines = ClacksLines::new().limited_by(limit.clone());
+        let lines = ClacksLines::new().limited_by(limit.clone()).room(LINE_ROOM);
         let session = Session {
             server: self.clone(),
             peer,

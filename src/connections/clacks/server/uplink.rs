@@ -3,7 +3,7 @@
 use super::listen::budget;
 use super::{MAX_LINE_BEFORE_LOGIN, Server, Service, Session};
 use crate::communicator::{Closed, Communicator, Cx, TimerId};
-use crate::connections::clacks::line::ClacksLines;
+use crate::connections::clacks::line::{ClacksLines, LINE_ROOM};
 use crate::connections::clacks::state::Peer;
 #[cfg(feature = "tls")]
 use crate::connections::tls::TlsClient;
@@ -214,7 +214,7 @@ impl Master {
     fn session(self: &Rc<Self>, server: &Server, peer: Peer) -> (ClacksLines, Session) {
         let max_line = server.0.borrow().limits.max_line;
         let limit = Rc::new(Cell::new(max_line.min(MAX_LINE_BEFORE_LOGIN)));
-        let lines = ClacksLines::new().limited_by(limit.clone());
+        let lines = ClacksLines::new().limited_by(limit.clone()).room(LINE_ROOM);
         let session = Session {
             server: server.clone(),
             peer,

@@ -12,6 +12,7 @@ use super::output::{Closing, Event, Output};
 use super::sessions::{Role, Session};
 use super::users::Permissions;
 use super::{Now, State};
+use crate::connections::clacks::line::TOO_LONG;
 use crate::connections::clacks::protocol::KeySync;
 use crate::connections::clacks::store::{Entry, Merged};
 
@@ -38,6 +39,8 @@ pub(super) struct Link {
     exchange: Exchange,
     /// Which exchange of caches it is, by which entries are marked that the other server has; not 0.
     number: u32,
+    /// The longest line of the exchange, and its key: what to look at if the other server refuses a line.
+    longest: (usize, Box<[u8]>),
 }
 
 /// How far our cache is sent.
@@ -203,6 +206,20 @@ impl<K: Copy + Eq> State<K> {
         self.close(slot, Closing::Flushed, out);
     }
 
+    /// What the other side of a connection reports as an error. Of a linked server it may be that an entry is too long for it: then
+    /// it ends the link, and each link that is made after it, until somebody does something about that.
+    pub(super) fn reported(&mut self, slot: usize, message: &[u8], out: &mut impl Output<K>) {
+        let session = self.sessions.get_mut(slot);
+        match &session.link {
+            Some(link) if message == TOO_LONG && session.reports_left > 0 => {
+                session.reports_left -= 1;
+                let (length, key) = (link.longest.0, &*link.longest.1);
+                out.log(&Event::LinkLineTooLong { cid: &session.cid, length, key });
+            }
+            _ => self.report(slot, |cid| Event::ClientError { cid, message }, out),
+        }
+    }
+
     fn enter_link(&mut self, slot: usize, now: Now, exchange: Exchange) {
         if !self.sessions.has(slot, Role::Link) {
             self.topics.park(slot);
@@ -214,7 +231,14 @@ impl<K: Copy + Eq> State<K> {
         let next_ping = now.monotonic.saturating_add(self.settings.link_ping_interval());
         let session = self.sessions.get_mut(slot);
         let asked = if session.is_master { session.connected.unix } else { now.unix };
-        session.link = Some(Box::new(Link { heard: now, asked, next_ping, exchange, number }));
+        session.link = Some(Box::new(Link {
+            heard: now,
+            asked,
+            next_ping,
+            exchange,
+            number,
+            longest: Default::default(),
+        }));
     }
 
     fn next_exchange(&mut self) -> u32 {
@@ -332,7 +356,8 @@ impl<K: Copy + Eq> State<K> {
         let session = self.sessions.get_mut(slot);
         let (to, is_master) = (session.key, session.is_master);
         let Some(link) = session.link.as_mut() else { return };
-        let number = link.number;
+        let (number, mut longest) = (link.number, link.longest.0);
+        let mut longest_key = None;
         let Exchange::Running(sent) = &mut link.exchange else { return };
         let after = sent.take();
         let mut last = None;
@@ -360,16 +385,23 @@ impl<K: Copy + Eq> State<K> {
             }
             line.clear();
             write_entry(&mut line, key, entry);
+            if line.len() > longest {
+                (longest, longest_key) = (line.len(), Some(key));
+            }
             if !out.send(to, &[&line]) {
                 break (false, false);
             }
         };
         let last: Option<Box<[u8]>> = last.map(Box::from);
+        let longest_key: Option<Box<[u8]>> = longest_key.map(Box::from);
         drop(entries);
         let last = last.or(after);
         let session = self.sessions.get_mut(slot);
         if let Some(link) = session.link.as_mut() {
             link.exchange = if is_done { Exchange::Done } else { Exchange::Running(last) };
+            if let Some(key) = longest_key {
+                link.longest = (longest, key);
+            }
         }
         if !is_taken {
             return self.overflow_unless(false, slot, out);

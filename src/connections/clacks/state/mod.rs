@@ -164,6 +164,11 @@ impl<K: Copy + Eq> State<K> {
         self.sessions.find(client).is_some_and(|slot| self.sessions.has(slot, Role::Member))
     }
 
+    /// Whether a client is a linked server.
+    pub fn is_link(&self, client: ClientIndex) -> bool {
+        self.sessions.find(client).is_some_and(|slot| self.sessions.has(slot, Role::Link))
+    }
+
     /// How many clients there are, with those that are closing.
     pub fn clients(&self) -> usize {
         self.sessions.len()

@@ -138,6 +138,15 @@ pub enum Event<'a> {
         /// What it says.
         message: &'a [u8],
     },
+    /// A line was too long for a linked server, which ends the link.
+    LinkLineTooLong {
+        /// The linked server.
+        cid: &'a [u8],
+        /// How long the longest line was that an entry of the cache was sent as, in bytes; 0 if none was.
+        length: usize,
+        /// The key of that entry.
+        key: &'a [u8],
+    },
     /// The cache is full: a command had no effect.
     CacheFull {
         /// The client whose command it was.
@@ -253,6 +262,21 @@ impl fmt::Display for Event<'_> {
             Self::Stalled { cid } => write!(f, "{}: takes no output, closed", text(cid)),
             Self::QueueFull { cid } => write!(f, "{}: output queue is full, closed", text(cid)),
             Self::ClientError { cid, message } => write!(f, "{}: reports: {}", text(cid), text(message)),
+            Self::LinkLineTooLong { cid, length, key } => {
+                write!(
+                    f,
+                    "{}: a line is too long for this linked server, whose maxline must be lower",
+                    text(cid)
+                )?;
+                match length {
+                    0 => f.write_str(": give both the same"),
+                    _ => write!(
+                        f,
+                        ": give both the same, or remove what is long; the longest entry was sent in {length} bytes: {}",
+                        text(key)
+                    ),
+                }
+            }
             Self::CacheFull { cid } => write!(f, "{}: cache is full, command refused", text(cid)),
             Self::TooManyNames { cid } => {
                 write!(f, "{}: listens to too many names, LISTEN refused", text(cid))

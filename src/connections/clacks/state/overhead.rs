@@ -74,7 +74,7 @@ impl<K: Copy + Eq> State<K> {
     /// The flags that tell the server something.
     fn obey(&mut self, slot: usize, flags: Flags, value: &[u8], now: Now, out: &mut impl Output<K>) {
         if flags.contains(Flags::ERROR) {
-            self.report(slot, |cid| Event::ClientError { cid, message: value }, out);
+            self.reported(slot, value, out);
         }
         let session = self.sessions.get_mut(slot);
         if flags.contains(Flags::TIMESTAMP)
