@@ -345,6 +345,38 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_server_that_ends_in_order_waits_for_ten_seconds_for_who_takes_nothing() {
+    let folder = temporary();
+    let socket = folder.path().join("s");
+    let server = Program::start(&mut clacksd(folder.path(), &["--socket", "s"]));
+    server.says("try: ");
+    let secret = fs::read_to_string(folder.path().join("clacks/password")).unwrap();
+    let join = || logged_in(&socket, &credentials::default_user(), secret.trim_end());
+    let mut watching = join();
+    watching.send(format!("STORE a={}\r\n", "x".repeat(4 << 20)).as_bytes()).unwrap();
+    let _quitting = ["QUIT\r\n", ""].map(|end| {
+        let mut client = join();
+        client.send(format!("RETRIEVE a\r\n{end}").as_bytes()).unwrap();
+        client
+    });
+    // One is closed and still written to, the other one is open.
+    let is_client = |line: &&Vec<u8>| line.starts_with(b"CLIENT CID=");
+    loop {
+        watching.send(b"CLIENTLIST\r\n").unwrap();
+        if watching.drain().unwrap().iter().filter(is_client).count() == 2 {
+            break;
+        }
+    }
+    let begin = Instant::now();
+    server.signal(Signal::SIGTERM);
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let after = begin.elapsed();
+    assert!((9..19).contains(&after.as_secs()), "it ended after {after:?}");
+    assert_eq!(ended.stderr.matches("the other side took no more").count(), 2, "{ended:?}");
+}
+
+#[test]
 fn a_client_can_stop_it() {
     let folder = temporary();
     let socket = folder.path().join("s");

@@ -163,6 +163,27 @@ fn who_takes_output_slowly_is_not_stalled() {
 }
 
 #[test]
+fn who_has_said_quit_is_left_when_it_takes_nothing_more_for_the_time_of_a_stalled_client() {
+    let mut server = clacksd("<stalledwritetimeout>0.5</stalledwritetimeout>");
+    let begin = Instant::now();
+    for (number, end) in ["QUIT\r\n", ""].into_iter().enumerate() {
+        let client = server.join("client", "rw").unwrap();
+        client.stream().write_all(format!("STORE a={}\r\n", "x".repeat(4 << 20)).as_bytes()).unwrap();
+        client.stream().write_all(format!("RETRIEVE a\r\n{end}").as_bytes()).unwrap();
+        if end.is_empty() {
+            client.half_close().unwrap();
+        }
+        let begin = Instant::now();
+        while server.log().matches("the other side took no more").count() <= number {
+            assert!(begin.elapsed() < ms(8000), "it is still written to");
+            check_well(&mut server);
+        }
+        assert!(begin.elapsed() >= ms(500), "{end:?}: left after {:?} already", begin.elapsed());
+    }
+    assert!(begin.elapsed() < ms(8000), "that took {:?}", begin.elapsed());
+}
+
+#[test]
 fn old_entries_are_forgotten() {
     let settings = "<deletedcachetime>0.3</deletedcachetime><stalecachetime>1</stalecachetime>\
          <cachecleaninterval>0.1</cachecleaninterval>";

@@ -265,8 +265,8 @@ impl Communicator {
 
     /// Closes a connection: nothing more is read, its id finds nothing any more, its handler gets one last call,
     /// [`Handler::closed`](crate::Handler::closed) with [`Closed::Local`], in its turn; what is queued is
-    /// written in the background, for at most [`Timeouts::linger`], and lost if it is still connecting. Until then it
-    /// counts for [`run`](Self::run).
+    /// written in the background, for at most [`Timeouts::linger`] and as long as the other side takes it
+    /// ([`Timeouts::linger_stalled`]), and lost if it is still connecting. Until then it counts for [`run`](Self::run).
     /// `false`: there was none.
     pub fn close(&self, key: impl Into<Key>) -> bool {
         self.end(key.into(), Closed::Local)
@@ -359,6 +359,13 @@ impl Communicator {
         let found = self.with_settings(key, |settings| settings.timeouts = timeouts);
         self.core(|core| core.guard(key));
         found
+    }
+
+    /// Gives one that was closed, and still writes what is queued, no more time for that than this, from now on. `false`: there was
+    /// none.
+    pub fn shorten_linger(&self, key: impl Into<Key>, most: Duration) -> bool {
+        self.look_at_the_clock();
+        self.core(|core| core.shorten_linger(key.into(), nanos(most)))
     }
 
     /// Sets the moment at which [`Handler::timeout`](crate::Handler::timeout) is called with

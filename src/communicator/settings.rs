@@ -64,6 +64,10 @@ pub struct Timeouts {
     /// From [`Communicator::close`](crate::Communicator::close), or the end of the input, until all queued output is
     /// written; over it the rest is dropped. Default: 10 s.
     pub linger: Duration,
+    /// So long of that without a byte of it taken by the other side; over it the rest is dropped, too. With this `linger` can be
+    /// long for those who read slowly, and short for those who don't. What waits for a [rate](crate::Rates) does not count.
+    /// Default: `None`.
+    pub linger_stalled: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -75,6 +79,7 @@ impl Default for Timeouts {
             stalled: None,
             connect: Some(Duration::from_secs(60)),
             linger: Duration::from_secs(10),
+            linger_stalled: None,
         }
     }
 }

@@ -374,6 +374,12 @@ impl<D> Slot<D> {
         let connecting = self.phase == Phase::Connecting && self.enabled;
         let stalled = (open && self.stuck && !self.rest.out.is_empty()).then_some(timeouts.stalled).flatten();
         let idle_since = self.rest.idle_since.max(self.heard).max(self.rest.told);
+        let lingering = self.phase == Phase::Lingering;
+        // What waits for a rate does not wait for the other side.
+        let waits = self.stuck && self.rest.output_rate.until.is_none();
+        let linger_stalled = timeouts.linger_stalled.filter(|_| waits);
+        let linger =
+            from(self.rest.stalled_since, linger_stalled).unwrap_or(u64::MAX).min(self.rest.linger_until);
         [
             (Limit::Timeout(Ready::READ_TIMEOUT), from(self.last_read, timeouts.read.filter(|_| open))),
             (
@@ -387,7 +393,7 @@ impl<D> Slot<D> {
             (Limit::Retry, self.retry_at()),
             (Limit::Output, self.rest.output_rate.until),
             (Limit::Accept, self.rest.accept_rate.until),
-            (Limit::Linger, Some(self.rest.linger_until).filter(|_| self.phase == Phase::Lingering)),
+            (Limit::Linger, Some(linger).filter(|_| lingering)),
             (Limit::Flush, self.rest.flush_at),
         ]
         .into_iter()

@@ -1,4 +1,5 @@
 use super::*;
+use crate::communicator::error::Closed;
 use crate::communicator::settings::Timeouts;
 use std::time::Duration;
 
@@ -98,6 +99,66 @@ fn output_behind_what_a_layer_holds_back_can_stall() {
     assert_eq!(call(&mut core), []);
     core.expire(60);
     assert_eq!(call(&mut core), [(key, Ready::STALLED, Phase::Open)]);
+}
+
+#[test]
+fn who_is_written_to_after_the_end_may_take_its_time_and_must_not_stop() {
+    let timeouts = Timeouts {
+        linger: Duration::from_nanos(1000),
+        linger_stalled: nanoseconds(10),
+        ..Timeouts::default()
+    };
+    let start = |core: &mut Small| {
+        let key = add(core, Phase::Open, timeouts.clone());
+        core.queue(key, &[b'x'; 200], None).unwrap();
+        let _ = core.close(key, Closed::Local);
+        assert_eq!(call(core), [(key, Ready::ENDED, Phase::Ending)]);
+        assert!(core.take_end(key).is_some());
+        key
+    };
+    // Takes so many bytes, and then no more.
+    let write = |core: &mut Small, key, bytes| {
+        core.event(key, false, true, false);
+        let mut writing = core.begin_write(key).unwrap();
+        let mut room = vec![0; bytes];
+        let written = writing.out.write_to(&mut &mut room[..], bytes).unwrap();
+        let result = Ok(Written { bytes: written.bytes, blocked: true, ..Written::default() });
+        let wrote = Wrote { result, greeting: false, finished: false, wants_write: true };
+        assert_eq!(core.end_write(key, writing.driver, writing.out, wrote), None);
+        core.take_dirty(&mut Vec::new());
+    };
+    let abandoned = |key| vec![(key, Ready::ABANDONED, Phase::Lingering)];
+    let mut core = Small::new();
+    let key = start(&mut core);
+    for _ in 0..20 {
+        write(&mut core, key, 1);
+        core.expire(core.now + 9);
+        assert_eq!(call(&mut core), [], "it takes a byte in time");
+    }
+    write(&mut core, key, 0);
+    core.expire(core.now + 1);
+    assert_eq!(call(&mut core), abandoned(key), "nothing was taken for 10 ns");
+
+    // All in all there is an end, too, and it can be made to come sooner.
+    let mut core = Small::new();
+    let (key, hurried) = (start(&mut core), start(&mut core));
+    assert!(core.shorten_linger(hurried, 500) && core.shorten_linger(hurried, 700));
+    for _ in 0..111 {
+        write(&mut core, key, 1);
+        if core.now < 495 {
+            write(&mut core, hurried, 1);
+        }
+        let ended = if core.now == 495 { abandoned(hurried) } else { vec![] };
+        core.expire(core.now + 9);
+        assert_eq!(call(&mut core), ended, "at {}", core.now);
+        if !ended.is_empty() {
+            assert!(core.remove(hurried).is_some());
+        }
+    }
+    assert_eq!(core.now, 999);
+    core.expire(1000);
+    assert_eq!(call(&mut core), abandoned(key));
+    assert!(!core.shorten_linger(hurried, 1));
 }
 
 #[test]

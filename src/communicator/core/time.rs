@@ -63,6 +63,10 @@ impl<D, F> Core<D, F> {
                 Limit::Output => {
                     if let Some(slot) = self.any(key) {
                         slot.rest.output_rate.until = None;
+                        if slot.phase == Phase::Lingering {
+                            // Now it is the other side's turn.
+                            slot.rest.stalled_since = now;
+                        }
                     }
                     self.make_dirty(key);
                 }
@@ -74,7 +78,8 @@ impl<D, F> Core<D, F> {
                 }
                 Limit::Linger => {
                     if let Some(slot) = self.any(key) {
-                        slot.rest.linger_until = NEVER; // it is over: this must not fire again
+                        // It is over: this must not fire again.
+                        (slot.rest.linger_until, slot.rest.stalled_since) = (NEVER, NEVER);
                     }
                     self.make_ready(key, Ready::ABANDONED);
                 }
@@ -87,6 +92,15 @@ impl<D, F> Core<D, F> {
             }
         }
         self.guard(key);
+    }
+
+    /// One that lingers already has no more time than this from now on.
+    pub(crate) fn shorten_linger(&mut self, key: Key, linger: u64) -> bool {
+        let until = self.now.saturating_add(linger);
+        let Some(slot) = self.any(key).filter(|slot| slot.phase == Phase::Lingering) else { return false };
+        slot.rest.linger_until = slot.rest.linger_until.min(until);
+        self.guard(key);
+        true
     }
 
     pub(crate) fn set_deadline(&mut self, key: Key, at: Option<u64>) -> bool {

@@ -62,6 +62,7 @@ impl World {
             (24, Some(id)) => self.finish(id),
             (25..28, Some(id)) => self.add_tagged(id),
             (28, Some(id)) => self.set_timeouts(id),
+            (48, Some(id)) => self.shorten_linger(id),
             (29, Some(id)) => self.set_deadline(id),
             (30, Some(id)) => self.set_limits(id),
             (31, Some(id)) => self.set_most_children(id),
@@ -516,6 +517,7 @@ impl World {
             stalled: time(40),
             connect: time(90),
             linger: time(70).unwrap_or(Duration::from_secs(10)),
+            linger_stalled: time(40),
         };
         let peer = &mut self.peers[id];
         let slot = self.core.open(peer.key);
@@ -525,6 +527,20 @@ impl World {
             peer.timeouts = timeouts;
         }
         self.core.guard(peer.key);
+        self.check();
+    }
+
+    fn shorten_linger(&mut self, id: usize) {
+        let key = self.peers[id].key;
+        let lingers = self.core.slot(key).filter(|slot| slot.phase == Phase::Lingering);
+        let before = lingers.map(|slot| slot.rest.linger_until);
+        let most = self.random.nanos();
+        assert_eq!(self.core.shorten_linger(key, most), before.is_some());
+        let after = self.core.slot(key).map(|slot| slot.rest.linger_until);
+        assert!(
+            before.is_none_or(|before| after == Some(before.min(self.now.saturating_add(most)))),
+            "{key}"
+        );
         self.check();
     }
 

@@ -36,6 +36,8 @@ const LIST_GOES_ON: usize = 64 << 10;
 /// The longest line of a client that has not logged in, in bytes: nothing that counts before is longer, and strangers should
 /// not be able to fill the memory.
 const MAX_LINE_BEFORE_LOGIN: usize = 64 << 10;
+/// What is still to be written to clients that have ended may take no longer than this once the server stops.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The tags of a session's timers: for its time limits, for a login that was looked at, and for what goes on when others have
 /// had their turn.
 const CHECK: u64 = 0;
@@ -122,12 +124,25 @@ struct Side {
     tidy: bool,
     /// Clients that are cut off with output waiting, and how much of it.
     cut: Vec<(Key, usize)>,
+    /// Connections that have ended in order and were still to be written to then. Some may be gone.
+    lingering: Vec<Key>,
 }
 
 impl Side {
     /// Whether a call has asked for something.
     fn asks(&self) -> bool {
         self.tidy || self.shutdown.is_some() || !self.logins.is_empty()
+    }
+
+    /// A connection has ended, and is still to be written to.
+    fn lingers(&mut self, key: Key, communicator: &Communicator) {
+        // Nobody tells when it is gone: those are forgotten when there is no room for one more.
+        if self.lingering.len() == self.lingering.capacity() {
+            self.lingering.retain(|key| communicator.connection(*key).is_some());
+            // At least as many again, so that this is seldom done.
+            self.lingering.reserve(self.lingering.len().max(16));
+        }
+        self.lingering.push(key);
     }
 }
 
@@ -185,7 +200,7 @@ impl Server {
     }
 
     /// Stops in order: nobody is accepted any more, socket files go, every client gets an empty line and
-    /// `QUIT` and is closed once its output is written.
+    /// `QUIT` and is closed once its output is written, or after ten seconds.
     pub fn stop(&self, communicator: &Communicator) {
         let at_end = {
             let service = &mut *self.0.borrow_mut();
@@ -206,6 +221,9 @@ impl Server {
                 master.give_up(communicator);
             }
             let Service { state, side, .. } = service;
+            for key in std::mem::take(&mut side.lingering) {
+                communicator.shorten_linger(key, LAST_WORDS);
+            }
             state.disconnect_all(&mut Connections { communicator, side });
             if service.keeping.is_none() { service.at_end.take() } else { None }
         };
@@ -503,6 +521,17 @@ impl Handler<ClacksLines> for Session {
     }
 
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, ClacksLines>) {
+        let key = cx.id().key();
+        let waits = || cx.connection(key).map_or(0, |connection| connection.queued);
+        {
+            let service = &mut *self.server.0.borrow_mut();
+            if service.stopping {
+                cx.shorten_linger(key, LAST_WORDS);
+            } else if waits() > 0 || matches!(self.peer, Peer::Tcp(_)) {
+                // TLS may hold what is not queued any more.
+                service.side.lingers(key, cx);
+            }
+        }
         if let Some(master) = &self.master {
             master.lost(why, cx);
         }
@@ -514,17 +543,13 @@ impl Handler<ClacksLines> for Session {
             }
             return;
         };
-        let key = cx.id().key();
         let unsent = {
             let cut = &mut self.server.0.borrow_mut().side.cut;
             let at = cut.iter().position(|(cut, _)| *cut == key);
             at.map(|at| cut.swap_remove(at).1)
         };
         // What waits for one that ended in order is still being written.
-        let unsent = unsent.unwrap_or_else(|| {
-            let waits = || cx.connection(key).map_or(0, |connection| connection.queued);
-            if why.is_orderly() { 0 } else { waits() }
-        });
+        let unsent = unsent.unwrap_or_else(|| if why.is_orderly() { 0 } else { waits() });
         self.server.with(cx, |state, _, out| state.disconnected(client, unsent, out));
     }
 }

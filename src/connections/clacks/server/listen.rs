@@ -22,6 +22,9 @@ use std::time::Duration;
 /// to tell some that there are too many.
 const HANDSHAKES: usize = 256;
 
+/// Who takes a little all the time is still not written to for ever once it has ended: what waits is memory of the server.
+const LINGER: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Server {
     /// Listens on a Unix socket, which is removed when the server stops.
     ///
@@ -158,7 +161,27 @@ impl Service {
             low_water: LIST_GOES_ON.min(list_waits / 2),
         };
         // The protocol has rules of its own for idle and stalled clients.
-        let connect = Some(self.state.settings().auth_timeout);
-        (limits, Timeouts { connect, ..Timeouts::default() })
+        let settings = self.state.settings();
+        let connect = Some(settings.auth_timeout);
+        // Who has said QUIT, or ended its side, gets what it has asked for as long as it takes it.
+        let linger_stalled = Some(settings.stalled_write_timeout);
+        (limits, Timeouts { connect, linger: LINGER, linger_stalled, ..Timeouts::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::clacks::{Settings, Store, Users};
+
+    #[test]
+    fn who_has_ended_is_written_to_as_long_as_it_takes_something() {
+        let communicator = Communicator::new().unwrap();
+        let stalled = Duration::from_secs(77);
+        let settings = Settings { stalled_write_timeout: stalled, ..Settings::default() };
+        let server =
+            Server::start(&communicator, settings, Default::default(), Users::default(), Store::new(None));
+        let (_, timeouts) = server.0.borrow().connection_limits();
+        assert_eq!((timeouts.linger, timeouts.linger_stalled), (LINGER, Some(stalled)));
     }
 }
