@@ -414,6 +414,24 @@ fn both_sides_of_a_link_agree_about_their_clocks() {
     }
 }
 
+#[test]
+fn a_key_that_begins_with_an_equals_sign_is_exchanged() {
+    for user in [0, 1] {
+        let mut net = Net::new(&[None, Some(0)], 4, |_| true);
+        for line in ["STORE ==x", "STORE =a=y", "INCREMENT =b", "STORE =gone=z", "REMOVE =gone"] {
+            net.act(user, line);
+        }
+        net.connect(1);
+        net.settle();
+        for at in [0, 1] {
+            let values = net.values(at);
+            for (key, value) in [("=", Some("x")), ("=a", Some("y")), ("=b", Some("1")), ("=gone", None)] {
+                assert_eq!(values.get(key), Some(&value.map(str::to_owned)), "by {user}: {key} of {at}");
+            }
+        }
+    }
+}
+
 /// Arithmetic and removals take names with an equals sign, which the exchange of caches can't name.
 #[test]
 fn a_key_that_can_not_be_exchanged_is_not_taken_for_another_one() {

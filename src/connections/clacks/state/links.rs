@@ -379,8 +379,9 @@ impl<K: Copy + Eq> State<K> {
             if is_master && entry.shared == number {
                 continue;
             }
-            // Arithmetic and removals may have made keys that a KEYSYNC can't name: it would be taken for another one.
-            if memchr::memchr(b'=', key).is_some() {
+            // Arithmetic and removals may have made keys that a KEYSYNC can't name: it would be taken for another one. A key that
+            // begins with an equals sign can be named: a key has at least one byte.
+            if key.get(1..).is_some_and(|rest| memchr::memchr(b'=', rest).is_some()) {
                 continue;
             }
             line.clear();
