@@ -161,6 +161,33 @@ mod tests {
     }
 
     #[test]
+    fn entries_without_a_key_are_left_out_and_times_that_are_no_moments_count_as_0() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let mut text = b"\0CLACKSV3--- \n".to_vec();
+        for (key, set, asked) in [("''", "1", "2"), ("a", "'inf'", "2"), ("b", "1", "'nan'"), ("c", "1", "2")]
+        {
+            let fields =
+                format!("{key}: \n  accesstime: {asked}\n  cachetime: {set}\n  data: v\n  deleted: 0\n");
+            text.extend(fields.bytes());
+        }
+        text.extend(b"\0CLACKSV3");
+        std::fs::write(&path, text).unwrap();
+        let (persistence, store) = Persistence::load(PersistenceOptions::new(&path));
+        let times = store.entries_from(None).map(|(key, entry)| (key, entry.cache_time, entry.access_time));
+        assert_eq!(times.collect::<Vec<_>>(), [(&b"a"[..], 0.0, 2.0), (b"b", 1.0, 0.0), (b"c", 1.0, 2.0)]);
+        let troubles: Vec<_> = persistence.notes().iter().filter(|note| note.is_trouble).collect();
+        let shown = path.display();
+        assert_eq!(
+            troubles.iter().map(|note| note.to_string()).collect::<Vec<_>>(),
+            [
+                format!("{shown}: 1 entries are left out: their keys are empty"),
+                format!("{shown}: 2 entries have times that are no moments (inf or nan), which count as 0"),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_no_file_is_not_replaced_by_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");

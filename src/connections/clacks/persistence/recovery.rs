@@ -148,12 +148,23 @@ impl Recovery {
             let mut store = Store::new(None);
             let read = disk.read(&path).map_err(FileError::from);
             // What no line can hold no server has written: somebody else has, by hand.
-            let (mut left_out, mut encoded) = (0_u64, 0_u64);
+            let (mut left_out, mut nameless, mut encoded, mut timeless) = (0_u64, 0_u64, 0_u64, 0_u64);
             let read = read.and_then(|(from, _)| {
                 file::read(from, now, &mut |key, mut entry| {
                     if has_line_end(key) {
                         left_out += 1;
                         return;
+                    }
+                    // A linked server would take what is sent of it for an entry of another key.
+                    if key.is_empty() {
+                        nameless += 1;
+                        return;
+                    }
+                    if !(entry.cache_time.is_finite() && entry.access_time.is_finite()) {
+                        timeless += 1;
+                        for time in [&mut entry.cache_time, &mut entry.access_time] {
+                            *time = Some(*time).filter(|time| time.is_finite()).unwrap_or(0.0);
+                        }
                     }
                     if has_line_end(&entry.value) {
                         encoded += 1;
@@ -173,13 +184,14 @@ impl Recovery {
                     self.note(format!("{}: it was never in its place, and is not used", path.display()));
                 }
                 Ok((version, identity)) => {
-                    if left_out > 0 {
-                        let what = "entries are left out: their keys hold line ends";
-                        self.trouble(format!("{}: {left_out} {what}", path.display()));
-                    }
-                    if encoded > 0 {
-                        let what = "values hold line ends, and are encoded as clients do it";
-                        self.trouble(format!("{}: {encoded} {what}", path.display()));
+                    let found = [
+                        (left_out, "entries are left out: their keys hold line ends"),
+                        (nameless, "entries are left out: their keys are empty"),
+                        (encoded, "values hold line ends, and are encoded as clients do it"),
+                        (timeless, "entries have times that are no moments (inf or nan), which count as 0"),
+                    ];
+                    for (count, what) in found.into_iter().filter(|(count, _)| *count > 0) {
+                        self.trouble(format!("{}: {count} {what}", path.display()));
                     }
                     let (live, dead) = (store.live(), store.tombstones());
                     self.store = store;
