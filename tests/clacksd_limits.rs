@@ -201,8 +201,17 @@ fn who_reads_too_slowly_is_cut_off_and_the_others_get_everything() {
 }
 
 #[test]
+fn the_longest_answer_fits_into_the_smallest_queue_with_a_short_one_behind_it() {
+    let mut server = clacksd("<maxline>1024</maxline><maxoutbuffer>2048</maxoutbuffer>");
+    let mut client = server.join("client", "rw").unwrap();
+    let value = "v".repeat(1024 - "STORE k=".len());
+    client.send(format!("STORE k={value}\r\nRETRIEVE k\r\nFLUSH 1\r\n").as_bytes()).unwrap();
+    check_lines(&mut client, &[&format!("RETRIEVED k={value}"), "FLUSHED 1"]);
+}
+
+#[test]
 fn who_sends_and_never_reads_is_served_until_its_queue_is_full() {
-    let mut server = clacksd("<maxoutbuffer>1048576</maxoutbuffer><maxline>1048576</maxline>");
+    let mut server = clacksd("<maxoutbuffer>1048576</maxoutbuffer><maxline>524288</maxline>");
     let mut other = server.join("other", "rw").unwrap();
     other.send(&[b"STORE big=", &b"x".repeat(100_000)[..], b"\r\n"].concat()).unwrap();
     other.barrier().unwrap();
@@ -274,7 +283,7 @@ fn a_long_list_waits_for_a_slow_reader_and_for_nobody_else() {
 #[test]
 fn a_list_of_any_length_fits_into_any_queue() {
     // Keys of which a few fill the queue.
-    let mut server = clacksd("<maxline>16384</maxline><maxoutbuffer>16384</maxoutbuffer>");
+    let mut server = clacksd("<maxline>15360</maxline><maxoutbuffer>16384</maxoutbuffer>");
     let mut client = server.join("client", "admin").unwrap();
     let key = |n: usize| format!("{n:03}{}", "x".repeat(10_000));
     for n in 0..100 {

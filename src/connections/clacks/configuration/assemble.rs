@@ -7,6 +7,7 @@ use super::settings::Kind;
 use super::value::{Value, quote};
 use super::{Configuration, Master, Tls, User};
 use crate::connections::clacks::credentials::Password;
+use crate::connections::clacks::line::LINE_ROOM;
 use crate::connections::clacks::persistence::JournalSync;
 
 /// Where a setting in effect begins: its path (`ssl/cert`) and the byte.
@@ -273,14 +274,16 @@ impl Draft<'_> {
 
     fn check_limits(&mut self) {
         let Configuration { max_line, max_out_buffer, .. } = self.configuration;
-        if max_out_buffer < max_line
+        // What comes out of a line is longer than it was, and the answer to a FLUSH must have room behind it.
+        let least = max_line.saturating_add(LINE_ROOM.into());
+        if max_out_buffer < least
             && let Some(at) = self.mark("maxoutbuffer").or_else(|| self.mark("maxline"))
         {
             self.notes.error(
                 at,
                 format!(
-                    "<maxoutbuffer> is {max_out_buffer} bytes and <maxline> {max_line}: \
-                     a line that is accepted must fit into the output of others"
+                    "<maxoutbuffer> is {max_out_buffer} bytes and <maxline> {max_line}: at least {least} are needed, \
+                     for a line that is accepted must fit into the output of others, with what is put before it"
                 ),
             );
         }

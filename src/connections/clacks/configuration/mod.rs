@@ -90,7 +90,7 @@ pub struct Configuration {
     pub is_control_stream: bool,
     /// The longest line that is read, in bytes. Default: 16 MiB.
     pub max_line: usize,
-    /// How much output may wait for one client, in bytes; at least `max_line`. Default: 64 MiB.
+    /// How much output may wait for one client, in bytes; at least 1024 more than `max_line`. Default: 64 MiB.
     pub max_out_buffer: usize,
     /// How many clients may be connected at a time. Default: 10,000.
     pub max_clients: usize,

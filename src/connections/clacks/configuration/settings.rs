@@ -190,7 +190,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     once(
         "maxoutbuffer",
         "67108864",
-        Kind::Number { unit: "bytes", min: 1024, max: 1 << 31, field: |c| &mut c.max_out_buffer },
+        Kind::Number { unit: "bytes", min: 2048, max: 1 << 31, field: |c| &mut c.max_out_buffer },
     ),
     once(
         "maxclients",

@@ -205,14 +205,16 @@ fn values_that_do_not_fit_are_told() {
         ],
     );
     check_with_base(
-        "<maxline>2000</maxline><maxoutbuffer>1999</maxoutbuffer>",
-        &["c.xml:2:24: <maxoutbuffer> is 1999 bytes and <maxline> 2000: \
-           a line that is accepted must fit into the output of others"],
+        "<maxline>2000</maxline><maxoutbuffer>3023</maxoutbuffer>",
+        &["c.xml:2:24: <maxoutbuffer> is 3023 bytes and <maxline> 2000: at least 3024 are needed, \
+           for a line that is accepted must fit into the output of others, with what is put before it"],
     );
     check_with_base(
         "<maxline>100000000</maxline>",
-        &["c.xml:2:1: <maxoutbuffer> is 67108864 bytes and <maxline> 100000000: \
-           a line that is accepted must fit into the output of others"],
+        &[
+            "c.xml:2:1: <maxoutbuffer> is 67108864 bytes and <maxline> 100000000: at least 100001024 are needed, \
+           for a line that is accepted must fit into the output of others, with what is put before it",
+        ],
     );
     check_with_base(
         "<debugfile>a</debugfile><persistancefile>a</persistancefile>",
