@@ -169,8 +169,11 @@ fn the_clock_of_the_sender_moves_its_times() {
     check("1795000123", 0.0);
     check("1795000113", 10.0);
     check("1795000133.5", -10.5);
-    check("inf", 0.0);
-    check("nan", 0.0);
+    for no_time in ["inf", "nan", "1e400", "x", "12x", " ", "-0.5", "-1795000113"] {
+        check(no_time, 0.0);
+        // It does not lift what is known already either.
+        check(&format!("1795000113\n s> OVERHEAD T {no_time}"), 10.0);
+    }
 }
 
 #[test]

@@ -77,8 +77,11 @@ impl<K: Copy + Eq> State<K> {
             self.reported(slot, value, out);
         }
         let session = self.sessions.get_mut(slot);
+        // Whoever has no clock to tell of would else be taken for one of 1970.
+        let time =
+            || Operand::number(value).map(Operand::to_f64).filter(|time| time.is_finite() && *time >= 0.0);
         if flags.contains(Flags::TIMESTAMP)
-            && let Some(offset) = clock_offset(session, now, Operand::step(value).to_f64())
+            && let Some(offset) = time().and_then(|time| clock_offset(session, now, time))
         {
             session.clock_offset = offset;
         }
