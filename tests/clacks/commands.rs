@@ -15,6 +15,46 @@ fn a_client_is_greeted_and_logs_in() {
     ");
 }
 
+/// As docs/clacks/protocol.md says it.
+#[test]
+fn names_end_where_the_value_begins_whatever_they_hold() {
+    run("
+        + a rw
+        + b rw
+        a> STORE a b=7
+        a> INCREMENT a b=2
+        a> RETRIEVE a b
+        a< RETRIEVED a b=9
+        a> STORE ==x
+        a> RETRIEVE =
+        a< RETRIEVED ==x
+        a> INCREMENT a=b=3
+        a> RETRIEVE a=b
+        a< RETRIEVED a=b=3
+        a> KEYLIST
+        a< KEYLISTSTART
+        a< KEY =
+        a< KEY a b
+        a< KEY a=b
+        a< KEYLISTEND
+        b> LISTEN a b
+        a> SET a b=c=d
+        b< SET a b=c=d
+        a> NOTIFY a b
+        b< NOTIFY a b
+    ");
+}
+
+#[test]
+fn of_a_clients_name_1024_bytes_are_kept() {
+    let mut world = run("+ a admin");
+    world.send("a", format!("CLACKS a;{}", "x".repeat(2000)).as_bytes());
+    world.send("a", b"CLIENTLIST");
+    let list = world.take("a");
+    let shown = format!(";CLIENTINFO=a_{};", "x".repeat(1022));
+    assert!(list.get(1).is_some_and(|line| line.contains(&shown)), "{list:?}");
+}
+
 #[test]
 fn a_failed_login_closes_and_nothing_more_is_executed() {
     for token in ["nonsense", "", "{admin}x", "x{admin}", "YWRtaW4=", "YWRtaW4=:", ":"] {
