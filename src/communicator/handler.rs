@@ -111,8 +111,52 @@ pub trait Handler<C: Codec>: 'static {
 
     /// The connection has ended for good: the last call, made once, also for a connection that was never
     /// established. Its id finds nothing any more; what was queued is still being written, in the background, until
-    /// [`Timeouts::linger`](crate::Timeouts::linger) is over. Not called after
-    /// [`Communicator::remove`].
+    /// [`Timeouts::linger`](crate::Timeouts::linger) is over.
+    ///
+    /// Not called after [`Communicator::remove`], when one of the handler's callbacks, its codec or its transport has panicked, and for what
+    /// a communicator still has when it is dropped. The handler is dropped then, as always: what must be cleaned up whatever
+    /// happens belongs in the `Drop` of something that the handler holds.
+    ///
+    /// ```
+    /// use eventdispatcher::{Closed, Communicator, Cx, Handler, HandlerResult, codec::Lines};
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// /// One of those that are there.
+    /// struct Present(Rc<Cell<usize>>);
+    ///
+    /// impl Drop for Present {
+    ///     fn drop(&mut self) {
+    ///         self.0.set(self.0.get() - 1);
+    ///     }
+    /// }
+    ///
+    /// struct Reader {
+    ///     present: Present,
+    ///     farewells: Rc<Cell<usize>>,
+    /// }
+    ///
+    /// impl Handler<Lines> for Reader {
+    ///     fn message(&mut self, line: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+    ///         assert_ne!(line, "bug"); // panics
+    ///         Ok(())
+    ///     }
+    ///     fn closed(&mut self, _: &Closed, _: &Cx<'_, Lines>) {
+    ///         self.farewells.set(self.farewells.get() + 1);
+    ///     }
+    /// }
+    ///
+    /// let communicator = Communicator::new()?;
+    /// let present = Rc::new(Cell::new(1));
+    /// let farewells = Rc::new(Cell::new(0));
+    /// let reader = Reader { present: Present(Rc::clone(&present)), farewells: Rc::clone(&farewells) };
+    /// let (ours, mut theirs) = eventdispatcher::unix_pair()?;
+    /// communicator.stream(ours, Lines::new(), reader)?;
+    /// std::io::Write::write_all(&mut theirs, b"bug\n")?;
+    /// communicator.run()?; // the panic is logged, and the loop goes on
+    /// assert_eq!((present.get(), farewells.get()), (0, 0));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn closed(&mut self, why: &Closed, cx: &Cx<'_, C>) {}
 }
 

@@ -60,7 +60,7 @@
 //! # Failures
 //! A callback that gives back an error, or panics, ends its own connection, and so does what a peer sends, and a transport or
 //! a codec that panics. The loop itself ends with an error only when the poll fails: for want of memory, when
-//! that lasts for ten seconds.
+//! that lasts for ten seconds. Who has panicked is not called again, not for [`closed`](Handler::closed) either, but dropped.
 
 mod core;
 mod driver;
