@@ -233,7 +233,8 @@ impl Command {
         self
     }
 
-    /// Kills it when its connection is removed or closed, or the loop ends, before it has ended.
+    /// Kills it when its connection is removed or closed, or the communicator is dropped, before it has ended. Nobody waits for its end
+    /// then: what [`process`](Communicator::process) was to call is not called.
     pub fn kill(mut self) -> Self {
         self.plan.kill = true;
         self
@@ -249,6 +250,9 @@ impl fmt::Debug for Command {
 impl Communicator {
     /// Starts `command`. `done` is called once, when all of it has ended and its streams are drained. A process that it
     /// has started and that has not closed the streams keeps them.
+    ///
+    /// A connection that is removed or closed before that, by [`close_all`](Self::close_all) too, watches it no more: `done` is never called,
+    /// but dropped, also where [`kill`](Command::kill) ends what was watched. [`Process::stop`] ends it and has `done` called.
     ///
     /// # Errors
     /// When one of the programs can't be started, which the error names, or no descriptor is left; what was started already

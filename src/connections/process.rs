@@ -26,7 +26,8 @@ const CHANGES: usize = 8;
 
 impl Communicator {
     /// Calls `done` when `child` has ended, with its status, or with an error when somebody else has reaped it. It keeps the loop
-    /// running until then. Streams of the child that its owner has not taken are closed.
+    /// running until then. Streams of the child that its owner has not taken are closed. Not called for a connection that is removed or closed
+    /// before that, by [`close_all`](Self::close_all) too; the child goes on.
     ///
     /// [`Command`](crate::Command) starts a process and connects its streams, too.
     ///

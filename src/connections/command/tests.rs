@@ -284,6 +284,32 @@ fn one_whose_connection_is_removed_goes_on_or_is_killed_as_it_was_said() {
 }
 
 #[test]
+fn nobody_is_told_of_the_end_of_one_whose_connection_was_closed() {
+    for kill in [false, true] {
+        let communicator = Communicator::new().unwrap();
+        let (input, talk) = io::pipe().unwrap();
+        let done = Rc::new(Cell::new(false));
+        let noted = done.clone();
+        let process = if kill {
+            let command = Command::new("sleep").arg("600").kill();
+            communicator.process(command, move |_, _| noted.set(true)).unwrap()
+        } else {
+            let child = std::process::Command::new("cat").stdin(input).spawn().unwrap();
+            communicator.child(child, move |_, _| noted.set(true)).unwrap()
+        };
+        let pid = process.pids()[0];
+        communicator.close_all();
+        communicator.run().unwrap();
+        drop(talk); // the end of the one that goes on
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            run(Command::new("true"));
+        }
+        assert!(!done.get());
+        assert_eq!(Rc::strong_count(&done), 1, "what was to be called is dropped");
+    }
+}
+
+#[test]
 fn one_that_is_to_be_killed_does_not_outlive_its_loop() {
     let communicator = Communicator::new().unwrap();
     let command = Command::new("sleep").arg("60").kill();
