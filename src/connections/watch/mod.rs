@@ -127,7 +127,8 @@ pub struct WatchEvent<'a> {
 pub enum Seen<'a> {
     /// It is there: at the start, and after [`LostSync`](Self::LostSync).
     Exists,
-    /// It was made, or has come from elsewhere, maybe in the place of another.
+    /// It was made, or has come from elsewhere, maybe in the place of another. What was renamed to its name, as many editors do to replace
+    /// a file, is complete already, and no [`Written`](Self::Written) follows.
     Created,
     /// Its content has changed; the writer may still be at it.
     Modified,
@@ -143,7 +144,7 @@ pub enum Seen<'a> {
     Attributes,
     /// It is no more there.
     Removed,
-    /// It had this name before; both are watched for.
+    /// It had this name before; both are watched for. Nothing else tells that there is something new under its name.
     Renamed {
         /// The name before.
         from: &'a Path,
