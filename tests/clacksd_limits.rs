@@ -400,7 +400,7 @@ fn without_a_descriptor_left_clients_wait_and_the_server_rests() {
     command.args(["-c", script, CLACKSD.unwrap()]).current_dir(folder.path());
     let server = Program::start(&mut command);
     server.says("try: ");
-    server.logs("30 descriptors are allowed, too few for 10000 clients: those beyond wait");
+    server.logs("30 descriptors are allowed, too few for 10000 clients: those beyond wait for some seconds, and are turned away");
 
     let mut clients: Vec<_> = (0..60).map(|_| Client::connect(&socket).unwrap()).collect();
     server.logs("can't accept, rests for");

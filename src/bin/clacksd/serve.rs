@@ -202,7 +202,7 @@ fn raise_descriptor_limit(configuration: &Configuration) -> Option<u64> {
             }
             if limit < wanted {
                 log::warn!(
-                    "{limit} descriptors are allowed, too few for {max_clients} clients: those beyond wait"
+                    "{limit} descriptors are allowed, too few for {max_clients} clients: those beyond wait for some seconds, and are turned away"
                 );
             }
             Some(limit)
