@@ -779,12 +779,32 @@ fn what_can_not_be_listened_on_is_named() {
         "clacksd: c.xml:1:9: <socket> is 108 bytes long: the path of a socket has 107 at most\n",
     );
     fs::write(here.join("c.xml"), LEAST.replace("here.sock", "nowhere/s")).unwrap();
-    check_failure(
-        here,
-        &["c.xml"],
-        "clacksd: c.xml:1:9: warning: <socket>: there is no folder \"nowhere\"\n\
-         clacksd: can't listen on nowhere/s: No such file or directory (os error 2)\n",
-    );
+    check_failure(here, &["c.xml"], "clacksd: c.xml:1:9: <socket>: there is no folder \"nowhere\"\n");
+    // That socket does not count then.
+    run(here, &["--check", "c.xml", "--socket", "s"]).check(0, "clacksd: c.xml: can be used\n", "");
+}
+
+/// What the server would fail for, or serve for hours and keep nothing, is an error from the beginning.
+#[test]
+fn a_folder_that_is_not_there_is_found_by_the_check_and_at_the_start() {
+    let folder = temporary();
+    let here = folder.path();
+    let kept = LEAST.replace("</clacks>", "\n<persistancefile>kep/x.dat</persistancefile></clacks>");
+    for (text, problems) in [
+        (
+            LEAST.replace("here.sock", "PC_RUN/s"),
+            "clacksd: c.xml:1:9: warning: <socket> holds \"PC_RUN\": no environment variable of that name is set\n\
+             clacksd: c.xml:1:9: <socket>: there is no folder \"PC_RUN\"\n",
+        ),
+        (kept, "clacksd: c.xml:2:1: <persistancefile>: there is no folder \"kep\"\n"),
+    ] {
+        fs::write(here.join("c.xml"), text).unwrap();
+        for arguments in [&["c.xml", "--check"][..], &["c.xml"]] {
+            let mut command = clacksd(here, arguments);
+            Program::start(command.env_remove("PC_RUN")).ended().check(1, "", problems);
+        }
+    }
+    assert!(!here.join("here.sock").exists());
 }
 
 #[test]

@@ -64,6 +64,9 @@ impl Plan {
     fn from_file(file: &Path, arguments: &Arguments) -> Result<Self, String> {
         let mut loaded = Configuration::load(file, &Surroundings::of_process())
             .map_err(|problems| problems.render("clacksd"))?;
+        if !arguments.socket.is_empty() {
+            loaded.configuration.sockets.clear(); // nobody listens there
+        }
         loaded.check_files();
         if !loaded.problems().has_errors() {
             check_certificate(&mut loaded);

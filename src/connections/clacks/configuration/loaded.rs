@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -61,7 +61,8 @@ impl Loaded {
     }
 
     /// Looks at the files that the configuration names: an error for a certificate or key that can't be
-    /// read and for a file to be written that is a folder or a device, a warning for a key that everybody can read and for a folder that is not there.
+    /// read, for a file to be written that is a folder or a device, and for a socket or a persistence file whose folder is not there; a
+    /// warning for a key that everybody can read, and for a debug file whose folder is not there.
     pub fn check_files(&mut self) {
         let Configuration { tls, sockets, persistence_file, debug_file, control, master, .. } =
             &self.configuration;
@@ -103,7 +104,9 @@ impl Loaded {
         for (setting, path, place) in sockets.chain(others) {
             if let Some(folder) = missing_folder(path) {
                 let folder = quote(&folder.to_string_lossy());
-                add(Severity::Warning, place, format!("<{setting}>: there is no folder {folder}"));
+                // Without that file the server serves as well; it may come.
+                let severity = if setting == "debugfile" { Severity::Warning } else { Severity::Error };
+                add(severity, place, format!("<{setting}>: there is no folder {folder}"));
             }
             // It would be replaced by one.
             let is_file = ["persistancefile", "debugfile"].contains(&setting);
@@ -130,7 +133,12 @@ fn readable(path: &Path) -> io::Result<u32> {
     Ok(metadata.permissions().mode())
 }
 
+/// The folder of a file, if there is none. One that this process may not look for may be there.
 fn missing_folder(path: &Path) -> Option<&Path> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    (!folder.is_dir()).then_some(folder)
+    let is_missing = match fs::metadata(folder) {
+        Ok(metadata) => !metadata.is_dir(),
+        Err(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    is_missing.then_some(folder)
 }

@@ -69,6 +69,34 @@ fn a_folder_or_a_device_in_place_of_a_file_is_an_error() {
 }
 
 #[test]
+fn what_needs_a_folder_that_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for missing in ["no", "file"] {
+        let missing = folder.path().join(missing).display().to_string();
+        for (setting, is_error) in
+            [("socket", true), ("persistancefile", true), ("control", true), ("debugfile", false)]
+        {
+            let text = format!(
+                "<clacks username='a' password='b'><ip>::1</ip><port>1</port><ssl><cert>/proc/version</cert>\
+                 <key>/proc/version</key></ssl>\n  <{setting}>{missing}/x</{setting}></clacks>"
+            );
+            let mut loaded =
+                Configuration::parse(text.as_bytes(), "c.xml", &Surroundings::default()).unwrap();
+            loaded.check_files();
+            let kind = if is_error { "" } else { "warning: " };
+            let wanted = format!("c.xml:2:3: {kind}<{setting}>: there is no folder {missing:?}");
+            let all = loaded.problems().to_string();
+            assert!(all.lines().any(|line| line == wanted), "{wanted} is not in {all}");
+            assert_eq!(
+                loaded.problems().iter().filter(|problem| problem.what().contains("folder")).count(),
+                1
+            );
+        }
+    }
+}
+
+#[test]
 fn a_file_that_is_too_long_is_not_read_to_its_end() {
     let endless = Path::new("/dev/zero");
     assert_eq!(
@@ -105,10 +133,9 @@ fn files_that_can_not_be_used_are_told_when_asked() {
         assert_eq!(loaded.problems().to_string(), "");
         loaded.check_files();
         let mut lines = wanted.to_vec();
-        lines.push(format!("c.xml:8:1: warning: <socket>: there is no folder {:?}", path("no")));
+        lines.push(format!("c.xml:8:1: <socket>: there is no folder {:?}", path("no")));
         lines.push(format!("c.xml:9:1: warning: <debugfile>: there is no folder {:?}", path("cert")));
         assert_eq!(loaded.problems().to_string(), lines.join("\n"));
-        assert_eq!(loaded.problems().has_errors(), wanted.iter().any(|line| !line.contains("warning")));
     };
     check("cert", "key", &[]);
     check(
