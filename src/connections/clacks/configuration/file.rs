@@ -2,8 +2,14 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::assemble::assemble;
 use super::notes::{Note, Notes};
@@ -11,6 +17,9 @@ use super::problems::{Problem, Problems, Severity};
 use super::source::{MAX_LENGTH, Source};
 use super::value::quote;
 use super::{Configuration, Loaded, reader};
+
+/// So long, in milliseconds, somebody may take to write something to a FIFO, or to open it.
+const FIFO_PATIENCE: u16 = 2000;
 
 /// What a configuration depends on beside its text. The default has no name and no variables.
 #[derive(Clone, Default)]
@@ -140,10 +149,24 @@ pub fn find(name: &Path, surroundings: &Surroundings) -> Result<PathBuf, Problem
     Err(whole_file(&name.display().to_string(), format!("there is no such file: tried {}", tried.join(", "))))
 }
 
-/// Reads at most one byte more than may be.
+/// Reads at most one byte more than may be. Of a FIFO too, such as the shell makes of `<(…)`; but one that nobody writes to would be
+/// waited for without end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(path)?.take(MAX_LENGTH as u64 + 1).read_to_end(&mut text)?;
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let mut input = (&file).take(MAX_LENGTH as u64 + 1);
+    if file.metadata()?.file_type().is_fifo() {
+        let mut asked = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut asked, FIFO_PATIENCE) == Err(Errno::EINTR) {}
+        match input.read_to_end(&mut text) {
+            Ok(0) => return Err(io::Error::other("it is a FIFO that nobody writes to")),
+            // Somebody has it open, and takes his time.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other.map(|_| text),
+        }
+    }
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    input.read_to_end(&mut text)?;
     Ok(text)
 }
 

@@ -1,4 +1,6 @@
 use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -103,6 +105,31 @@ fn a_file_that_is_too_long_is_not_read_to_its_end() {
         Configuration::load(endless, &Surroundings::default()).unwrap_err().to_string(),
         format!("/dev/zero: the configuration is longer than {MAX_LENGTH} bytes")
     );
+}
+
+#[test]
+fn a_fifo_is_read_and_not_waited_for_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("c.xml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let load = |path: &Path| Configuration::load(path, &Surroundings::default());
+    let nobody = format!("{}: can't be read: it is a FIFO that nobody writes to", fifo.display());
+    assert_eq!(load(&fifo).unwrap_err().to_string(), nobody);
+
+    // More than it holds at a time.
+    let mut writer = fs::File::options().read(true).write(true).open(&fifo).unwrap(); // does not wait for a reader
+    let text = format!("<clacks>{}{BASE}</clacks>", " ".repeat(1 << 17));
+    let writer = std::thread::spawn(move || writer.write_all(text.as_bytes()));
+    assert_eq!(load(&fifo).unwrap().configuration, base());
+    writer.join().unwrap().unwrap();
+
+    // What the shell makes of `<(…)`; the writer has not begun.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let loading = std::thread::spawn(move || load(Path::new(&path)).map(|loaded| loaded.configuration));
+    writer.write_all(format!("<clacks>{BASE}</clacks>").as_bytes()).unwrap();
+    drop(writer);
+    assert_eq!(loading.join().unwrap().unwrap(), base());
 }
 
 #[test]
