@@ -72,6 +72,31 @@ fn without_a_server_the_user_learns_how_to_start_one() {
 }
 
 #[test]
+fn who_has_named_a_host_is_not_asked_for_a_socket() {
+    // Where nobody listens any more.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = TestServer::start();
+    for arguments in [
+        &["--host", &address, "flush"][..],
+        &["--host", &address, "listen", "x"],
+        &["copy", "--to-host", &address],
+    ] {
+        let mut command = bare(arguments);
+        command.env("CLACKS_USER", "admin").env("CLACKS_PASSWORD", PASSWORD);
+        if arguments[0] == "copy" {
+            command.env("CLACKS_SOCKET", server.socket());
+        }
+        let done = program::run(&mut command, b"");
+        done.failure(3, "clacks: ");
+        assert!(done.stderr.contains("refused") && !done.stderr.contains("--socket"), "{done:?}");
+    }
+    let mut command = bare(&["flush"]);
+    let done = program::run(command.env("CLACKS_HOST", &address).env("CLACKS_PASSWORD", "x"), b"");
+    done.failure(3, "clacks: ");
+    assert!(!done.stderr.contains("CLACKS_SOCKET"), "{done:?}");
+}
+
+#[test]
 fn without_a_password_the_user_learns_how_to_say_one() {
     let server = TestServer::start();
     let socket = server.socket();

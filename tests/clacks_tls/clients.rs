@@ -7,7 +7,10 @@ use crate::support::daemon::Program;
 use crate::world::{World, clacksd, write_configuration};
 use eventdispatcher::connections::clacks::client::{Client, ClientError, Event};
 use eventdispatcher::{Communicator, Pauses, Reconnect};
-use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
 use std::cell::RefCell;
 use std::fs;
 use std::rc::Rc;
@@ -152,6 +155,35 @@ fn a_certificate_of_an_unknown_authority_is_refused() {
         |_| Authority::new().server("localhost"),
         "the other side's certificate is refused: no trusted root has signed it",
     );
+}
+
+/// Two authorities may have one name, as self-signed certificates for one machine do.
+#[test]
+fn a_root_of_the_signers_name_with_another_kind_of_key_is_somebody_else() {
+    let of_that_name = || {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "one name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let world = World::with("", &["127.0.0.1"], |_| {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let (key, signer) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let made = params.signed_by(&key, &Issuer::new(of_that_name(), signer)).unwrap();
+        Identity { chain: made.pem(), key: key.serialize_pem(), der: made.der().to_vec() }
+    });
+    let other = of_that_name().self_signed(&KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()).unwrap();
+    fs::write(world.path("ca.pem"), other.pem()).unwrap();
+    let ca = world.path("ca.pem");
+    for arguments in [&["flush"][..], &["listen", "x"]] {
+        let done = program::run(world.clacks(arguments).arg("--ca").arg(&ca), b"");
+        done.failure(3, "clacks: TLS: the other side's certificate is refused: no trusted root has signed it\nclacks: if it is");
+        assert!(
+            done.stderr.contains("--ca FILE or CLACKS_CA=FILE") && !done.stderr.contains("--socket"),
+            "{done:?}"
+        );
+    }
 }
 
 #[test]

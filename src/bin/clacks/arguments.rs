@@ -67,6 +67,17 @@ pub(crate) struct Connection {
     pub(crate) timeout: Duration,
 }
 
+impl Arguments {
+    /// Whether a server is spoken to over the network, so that an error of a connection may be of that one.
+    pub(crate) fn goes_to_host(&self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let Connection { socket, host, .. } = &self.connection;
+        host.is_some()
+            || socket.is_none() && !is_set("CLACKS_SOCKET") && is_set("CLACKS_HOST")
+            || matches!(&self.command, Command::Copy(copy) if copy.to_host.is_some())
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Send a signal with a value to all who listen to NAME

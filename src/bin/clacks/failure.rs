@@ -2,6 +2,7 @@
 
 use crate::shared::exit::{Exit, complain};
 use eventdispatcher::connections::clacks::client::ClientError;
+use eventdispatcher::tls::{CertificateFault, TlsError};
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -25,12 +26,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Tells the user, and with which code to exit.
-    pub(crate) fn report(&self) -> Exit {
+    /// Tells the user, and with which code to exit. `goes_to_host`: it may be of a server that was not looked for by a socket.
+    pub(crate) fn report(&self, goes_to_host: bool) -> Exit {
         let exit = self.exit();
         if exit != Exit::Success {
             complain("clacks", self);
-            if let Some(hint) = self.hint() {
+            if let Some(hint) = self.hint(goes_to_host) {
                 complain("clacks", hint);
             }
         }
@@ -60,8 +61,13 @@ impl Failure {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self, goes_to_host: bool) -> Option<&'static str> {
         match self {
+            Self::Client(ClientError::Connect(error)) if is_unknown_certificate(error) => Some(
+                "if it is the server's all the same, name the file with it, or with that of the authority that has signed it: \
+                 --ca FILE or CLACKS_CA=FILE",
+            ),
+            Self::Client(ClientError::Connect(_)) if goes_to_host => None,
             Self::Client(ClientError::NoServer(_)) => {
                 Some("start one with `clacksd`, or name its socket: --socket PATH or CLACKS_SOCKET=PATH")
             }
@@ -79,6 +85,16 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// Whether a server was refused for a certificate that could be trusted if the user says so.
+fn is_unknown_certificate(error: &io::Error) -> bool {
+    matches!(
+        TlsError::of(error),
+        Some(TlsError::Certificate(
+            CertificateFault::UnknownIssuer | CertificateFault::BadSignature | CertificateFault::Other(_)
+        ))
+    )
 }
 
 impl fmt::Display for Failure {

@@ -34,9 +34,10 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     logging::start("CLACKS_LOG", log::LevelFilter::Error);
+    let goes_to_host = arguments.goes_to_host();
     match run(arguments) {
         Ok(()) => Exit::Success.into(),
-        Err(failure) => failure.report().into(),
+        Err(failure) => failure.report(goes_to_host).into(),
     }
 }
 

@@ -116,6 +116,15 @@ impl CertificateFault {
                 presented: presented.iter().map(|name| plain_name(name)).collect(),
             },
             CertificateError::BadSignature => Self::BadSignature,
+            // There is a root of the signer's name, but its key is of another kind: it is somebody else's.
+            CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::UnknownIssuer,
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
+                Self::Other("the algorithm of its signature is not supported".to_owned())
+            }
+            CertificateError::BadEncoding => Self::Other("it can't be read".to_owned()),
+            CertificateError::UnhandledCriticalExtension => {
+                Self::Other("it has an extension that is critical and not supported".to_owned())
+            }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::WrongPurpose
             }
@@ -197,6 +206,14 @@ mod tests {
         refused(CertificateError::UnknownIssuer, "no trusted root has signed it");
         refused(CertificateError::BadSignature, "its signature is wrong");
         refused(CertificateError::InvalidPurpose, "it is made for another purpose");
+        refused(
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: vec![6, 8],
+                supported_algorithms: Vec::new(),
+            },
+            "the algorithm of its signature is not supported",
+        );
+        refused(CertificateError::BadEncoding, "it can't be read");
         let wrong_name = CertificateError::NotValidForNameContext {
             expected: ServerName::try_from("a.example").unwrap(),
             presented: vec!["DnsName(\"b.example\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()],

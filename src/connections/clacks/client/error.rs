@@ -5,6 +5,8 @@ use super::structure::YamlError;
 use crate::codec::EncodeError;
 use crate::communicator::SendError;
 use crate::connections::BlockingError;
+#[cfg(feature = "tls")]
+use crate::connections::tls::TlsError;
 use std::fmt;
 use std::io;
 
@@ -65,6 +67,7 @@ impl ClientError {
     /// The same once more, for all who wait for the same connection.
     pub(super) fn same(&self) -> Self {
         match self {
+            Self::Connect(error) => Self::Connect(same_error(error)),
             Self::LoginFailed => Self::LoginFailed,
             Self::PermissionDenied => Self::PermissionDenied,
             Self::Refused(words) => Self::Refused(words.clone()),
@@ -77,6 +80,15 @@ impl ClientError {
             other => Self::Disconnected(other.to_string()),
         }
     }
+}
+
+/// An error once more: its kind and its text, and what TLS can be asked about it.
+pub(super) fn same_error(error: &io::Error) -> io::Error {
+    #[cfg(feature = "tls")]
+    if let Some(error) = TlsError::of(error) {
+        return error.clone().into();
+    }
+    io::Error::new(error.kind(), error.to_string())
 }
 
 impl fmt::Display for ClientError {

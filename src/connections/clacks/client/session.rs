@@ -3,7 +3,7 @@
 use super::super::flags::Flags;
 use super::super::line::{ClacksLines, Line};
 use super::super::server_line::ServerLine;
-use super::error::ClientError;
+use super::error::{ClientError, same_error};
 use super::event::{Event, text};
 use super::evented::{Client, ClientHandler};
 use super::lasting::Lasting;
@@ -11,7 +11,6 @@ use super::manners::{GREETING_TIMEOUT, PING_INTERVAL};
 use super::request::{Request, Requests};
 use crate::communicator::{Closed, Cx, Handler, HandlerResult, Timeout, TimerId};
 use std::cell::RefCell;
-use std::io;
 use std::mem::{replace, take};
 use std::rc::Rc;
 
@@ -202,7 +201,7 @@ fn serial(id: &[u8]) -> Option<u64> {
 
 fn reason(why: &Closed) -> ClientError {
     match why {
-        Closed::Connect(error) => ClientError::Connect(io::Error::new(error.kind(), why.to_string())),
+        Closed::Connect(error) => ClientError::Connect(same_error(error)),
         why => ClientError::Disconnected(why.to_string()),
     }
 }
