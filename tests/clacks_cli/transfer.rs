@@ -51,7 +51,19 @@ fn entries_are_copied_to_another_server() {
     let copied = from.run(&["copy", "a*", "--to-socket", socket.to_str().unwrap()]);
     assert_eq!(copied.success(), "");
     assert_eq!(to.run(&["export"]).success(), "a=1\nab=3\nown=4\n");
-    from.run(&["copy"]).failure(2, "clacks: the following required arguments were not provided");
+    // By whatever name it goes.
+    let link = from.runtime_folder().join("link");
+    std::os::unix::fs::symlink(from.socket(), &link).unwrap();
+    for same in [from.socket(), link] {
+        let wanted = format!(
+            "clacks: can't copy from a server to itself: {} is where it comes from\n",
+            same.display()
+        );
+        from.run(&["copy", "--to-socket", same.to_str().unwrap()]).failure(2, &wanted);
+    }
+    let itself = ["--host", "localhost:1", "copy", "--to-host", "localhost:1"];
+    from.run(&itself)
+        .failure(2, "clacks: can't copy from a server to itself: localhost:1 is where it comes from\n");
 
     let password = from.runtime_folder().join("p");
     std::fs::write(&password, "wrong\n").unwrap();

@@ -1,7 +1,7 @@
 //! What can be said on the command line. Help, completions and manual pages are made of this, too.
 
 use crate::shared::pages::Shell;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use eventdispatcher::connections::clacks::Operand;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -264,16 +264,12 @@ pub(crate) struct Import {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("to").args(["to_host", "to_socket"]).required(true)))]
 pub(crate) struct Copy {
     /// Which keys: as for `clacks keys`
     pub(crate) pattern: Option<OsString>,
     /// The other server's host, and its port
-    #[arg(
-        long,
-        value_name = "HOST[:PORT]",
-        required_unless_present = "to_socket",
-        conflicts_with = "to_socket"
-    )]
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) to_host: Option<String>,
     /// The other server's socket file
     #[arg(long, value_name = "PATH")]

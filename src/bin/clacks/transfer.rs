@@ -7,9 +7,10 @@ use crate::output::Output;
 use eventdispatcher::connections::clacks::MAX_LINE;
 use eventdispatcher::connections::clacks::client::BlockingClient;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 /// So many entries are under way at a time, at most, and so many bytes of them, unless one alone has more.
 const BATCH: usize = 1000;
@@ -60,8 +61,14 @@ pub(crate) fn import(import: &Import, connection: &Connection) -> Result<(), Fai
 }
 
 pub(crate) fn copy(copy: &Copy, connection: &Connection) -> Result<(), Failure> {
-    let mut from = connection.call("copy")?;
-    let mut to = copy.to(connection).call("copy")?;
+    let (from, to) = (connection.options("copy")?, copy.to(connection).options("copy")?);
+    if is_same(&from.route()?.to_string(), &to.route()?.to_string()) {
+        let to = to.route()?;
+        return Err(Failure::Usage(format!(
+            "can't copy from a server to itself: {to} is where it comes from"
+        )));
+    }
+    let (mut from, mut to) = (from.connect_blocking()?, to.connect_blocking()?);
     let mut batch = Batch::default();
     for keys in matching(&mut from, copy.pattern.as_ref())?.chunks(BATCH) {
         let mut stored = Ok(());
@@ -73,6 +80,12 @@ pub(crate) fn copy(copy: &Copy, connection: &Connection) -> Result<(), Failure> 
         stored?;
     }
     batch.send(&mut to)
+}
+
+/// Whether two servers are one, as far as their names tell: the same host, or two paths of one socket.
+fn is_same(one: &str, other: &str) -> bool {
+    let socket = |path: &str| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    one == other || socket(one).is_some_and(|one| socket(other) == Some(one))
 }
 
 /// The keys that match, or all.
