@@ -43,6 +43,22 @@ fn entries_go_out_and_come_back() {
 }
 
 #[test]
+fn a_bad_line_ends_an_import_behind_the_batches_before_it() {
+    let server = TestServer::start();
+    let lines = |count: usize| (0..count).map(|n| format!("{n:04}=\n")).collect::<String>() + "no entry\n";
+    server
+        .run_with(&["import"], lines(999).as_bytes())
+        .failure(2, "clacks: standard input:1000: this is no entry");
+    assert_eq!(server.run(&["keys"]).success(), "");
+    server
+        .run_with(&["import"], lines(1500).as_bytes())
+        .failure(2, "clacks: standard input:1501: this is no entry");
+    assert_eq!(server.run(&["keys"]).success().lines().count(), 1000);
+    let help = server.run(&["import", "--help"]).success().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("It is not all or nothing: entries are stored in batches of 1000"), "{help}");
+}
+
+#[test]
 fn entries_are_copied_to_another_server() {
     let (from, to) = (TestServer::start(), TestServer::start());
     from.run_with(&["import"], b"a=1\nb=2\nab=3\n").success();

@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// may change meanwhile.
     Export(Keys),
     /// Store entries: lines KEY=VALUE, as export prints them
+    ///
+    /// It ends at the first line that is no entry, and says which one that is. It is not all or nothing: entries are stored in
+    /// batches of 1000 or, if that is less, 1 MiB; those before the bad line are stored, but for the batch that it stands in.
     Import(Import),
     /// Copy all entries, or those that match a pattern, to another server
     ///
