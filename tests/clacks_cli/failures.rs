@@ -153,8 +153,32 @@ fn wrong_usage_is_told() {
         (&["get", "x", "--frob"], "clacks: unexpected argument '--frob' found\n"),
         (&["listen", "x", "--count", "0"], "clacks: invalid value '0' for '--count <N>'"),
         (&["--timeout", "0", "flush"], "clacks: invalid value '0' for '--timeout <SECONDS>'"),
-        (&["--timeout", "-1", "flush"], "clacks: "),
-        (&["--timeout", "nan", "flush"], "clacks: invalid value 'nan' for '--timeout <SECONDS>'"),
+        (
+            &["--timeout", "-1", "flush"],
+            "clacks: invalid value '-1' for '--timeout <SECONDS>': it must be 0 to 1000000000 seconds\n",
+        ),
+        (
+            &["--timeout", "1e30", "flush"],
+            "clacks: invalid value '1e30' for '--timeout <SECONDS>': it must be 0 to 1000000000 seconds\n",
+        ),
+        (
+            &["--timeout", "nan", "flush"],
+            "clacks: invalid value 'nan' for '--timeout <SECONDS>': it is no number\n",
+        ),
+        (&["ping", "-i", "-0.5"], "clacks: invalid value '-0.5' for '--interval <SECONDS>': it must be 0 to"),
+        (&["watch", "-i", "-1"], "clacks: invalid value '-1' for '--interval <SECONDS>': it must be 0 to"),
+        (
+            &["bench", "--seconds", "-1"],
+            "clacks: invalid value '-1' for '--seconds <SECONDS>': it must be 0 to",
+        ),
+        (
+            &["copy"],
+            "clacks: the following required arguments were not provided:\n  <--to-host <HOST[:PORT]>|--to-socket <PATH>>\n",
+        ),
+        (
+            &["copy", "--to-host", "a", "--to-socket", "b"],
+            "clacks: the argument '--to-host <HOST[:PORT]>' cannot be used with",
+        ),
         (&["--host", "example.org:", "flush"], "clacks: \"example.org:\" is neither HOST nor HOST:PORT\n"),
         (&["--no-verify", "--ca", "x", "flush"], "clacks: the argument '--no-verify' cannot be used with"),
         (

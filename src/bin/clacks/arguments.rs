@@ -64,6 +64,7 @@ pub(crate) struct Connection {
     pub(crate) password_file: Option<PathBuf>,
     /// How long to wait for an answer
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = positive_seconds)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
 }
 
@@ -309,6 +310,7 @@ pub(crate) struct Watch {
     pub(crate) names: Vec<OsString>,
     /// The time from one table to the next
     #[arg(long, short = 'i', value_name = "SECONDS", default_value = "1", value_parser = positive_seconds)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) interval: Duration,
     /// End after so many tables
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -335,6 +337,7 @@ pub(crate) struct Ping {
     pub(crate) count: Option<u64>,
     /// The time from one to the next; 0 for no pause
     #[arg(long, short = 'i', value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) interval: Duration,
 }
 
@@ -344,7 +347,7 @@ pub(crate) struct Bench {
     #[arg(value_name = "SCENARIO")]
     pub(crate) scenarios: Vec<Scenario>,
     /// How long each measurement takes, after a warm-up
-    #[arg(long, default_value = "1", value_parser = positive_seconds)]
+    #[arg(long, default_value = "1", value_parser = positive_seconds, allow_negative_numbers = true)]
     pub(crate) seconds: Duration,
     /// The length of values
     #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = bounded::<16_000_000>)]
@@ -396,9 +399,17 @@ fn bounded<const MOST: usize>(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The most seconds that a time may have: more than 30 years.
+const MAX_SECONDS: u32 = 1_000_000_000;
+
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map_err(|_| "it is no number".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=f64::from(MAX_SECONDS)).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        Ok(seconds) if !seconds.is_nan() => Err(format!("it must be 0 to {MAX_SECONDS} seconds")),
+        _ => Err("it is no number".to_owned()),
+    }
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
