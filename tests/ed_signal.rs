@@ -6,7 +6,7 @@ use eventdispatcher::dispatcher::{Message, MessageRef, Messages};
 use eventdispatcher::{Communicator, HandlerResult, UdpBind, UnixBind};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -294,6 +294,33 @@ fn a_datagram_is_sent_and_answered() {
     thread.join().unwrap();
 }
 
+/// Servers of other protocols greet, or complain.
+#[test]
+fn what_is_no_message_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let thread = thread::spawn(move || {
+        for greeting in ["CLACKS net 0.1.0\r\n".to_owned(), format!("{}\n", "a b ".repeat(25))] {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(greeting.as_bytes()).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        }
+    });
+    let unix = path.display().to_string();
+    let mut command = ed_signal();
+    let wanted =
+        format!("ed-signal: sent to {unix}, but the answer \"CLACKS net 0.1.0\" can't be read: no message: ");
+    check(command.args(["-H", &unix, "-r", "STATUS"]), 3, "", &wanted);
+    let wanted = format!("the answer \"{}\" can't be read", "a b ".repeat(15));
+    check(ed_signal().args(["-H", &unix, "-r", "--json", "STATUS"]), 3, "", &wanted);
+    thread.join().unwrap();
+    let (udp, thread) = answer_udp(&["what is this?"], false);
+    let wanted = format!("sent to udp:{udp}, but the answer \"what is this?\" can't be read");
+    check(ed_signal().args(["-H", &udp, "-r", "STATUS"]), 3, "", &wanted);
+    thread.join().unwrap();
+}
+
 #[test]
 fn a_datagram_to_nobody_is_not_sent() {
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -358,11 +385,11 @@ fn who_accepts_and_says_nothing_is_not_waited_for_for_ever() {
         stream = listener.accept().unwrap().0;
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).unwrap();
-        // Not a message, and not even text; a terminal would not get it so.
-        stream.write_all(b"\n\n\xff\x1b[2J\n").unwrap();
+        // Not even text; a terminal would not get it so.
+        stream.write_all(b"\n\nGOT a=\xff\x1b[2J\n").unwrap();
     });
     let output = ed_signal().args(["-t", "tcp", "-H", &address, "-r", "X"]).output().unwrap();
-    assert_eq!(output.stdout, b"\xff\x1b[2J\n");
+    assert_eq!(output.stdout, b"GOT a=\xff\x1b[2J\n");
     thread.join().unwrap();
 }
 

@@ -24,7 +24,8 @@ use std::time::Duration;
                     ed-signal --host /run/store.sock store/SAVE id=7 'name=a; b'\n\n\
                   Options may also be in the environment variable ED_SIGNAL, and host, type, encrypt, roots and secret_code in\n\
                   /etc/eventdispatcher/ed-signal.conf, over which those in eventdispatcher.d/NN-ed-signal.conf beside it win.\n\n\
-                  Exit status: 0 sent, and answered with --reply; 1 not sent; 2 wrong command line; 3 no answer in time."
+                  Exit status: 0 sent, and answered with --reply; 1 not sent; 2 wrong command line; 3 no answer in time,\n\
+                  or one that is no message."
 )]
 pub(crate) struct Arguments {
     /// The message, and its parameters

@@ -10,12 +10,16 @@ mod plan;
 use arguments::Arguments;
 use clap::{CommandFactory, Parser};
 use eventdispatcher::dispatcher::read_message;
+use messaging::address::Address;
 use messaging::deliver::{Delivery, Failure};
 use messaging::environment;
 use messaging::report::complain;
 use plan::{Plan, Problem};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+
+/// So many characters are shown of what is no message.
+const SHOWN_OF_NONSENSE: usize = 60;
 
 /// How it ends.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<(), (Exit, String)> {
     }
     match delivery.send(&plan.address).map_err(failed)? {
         None => Ok(()),
-        Some(answer) => print(&shown(answer, arguments.json)?),
+        Some(answer) => print(&shown(answer, arguments.json, &plan.address)?),
     }
 }
 
@@ -81,12 +85,16 @@ fn failed(failure: Failure) -> (Exit, String) {
     }
 }
 
-/// An answer as a line for whoever reads it.
-fn shown(answer: Vec<u8>, json: bool) -> Result<Vec<u8>, (Exit, String)> {
+/// An answer as a line for whoever reads it. What is no message is none: somebody else than a service that talks in messages
+/// listens there.
+fn shown(answer: Vec<u8>, json: bool, address: &Address) -> Result<Vec<u8>, (Exit, String)> {
+    let mut scratch = None;
+    let message = read_message(&answer, &mut scratch).map_err(|error| {
+        let begin: String = String::from_utf8_lossy(&answer).chars().take(SHOWN_OF_NONSENSE).collect();
+        (Exit::NoAnswer, format!("sent to {address}, but the answer {begin:?} can't be read: {error}"))
+    })?;
     let mut line = if json {
-        let mut scratch = None;
-        let message = read_message(&answer, &mut scratch).map_err(|error| error.to_string());
-        let json = message.and_then(|message| message.to_json().map_err(|error| error.to_string()));
+        let json = message.to_json();
         json.map_err(|error| (Exit::NoAnswer, format!("answered, but {error}")))?.into_bytes()
     } else if io::stdout().is_terminal() {
         // A peer should not move the cursor.
