@@ -25,6 +25,20 @@ use std::time::Duration;
 /// communicator.run()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// Where one is taken, a host and a port, or a [`SocketAddr`], will do. An address that is parsed needs its type, as there is more than
+/// one that would:
+///
+/// ```
+/// use eventdispatcher::{Communicator, codec::Lines, on_item};
+/// use std::net::SocketAddr;
+///
+/// let communicator = Communicator::new()?;
+/// let print = || on_item::<Lines, _>(|line, _| Ok(println!("{line}")));
+/// communicator.connect_tcp(("localhost", 4040), Lines::new(), print())?;
+/// communicator.connect_tcp("[::1]:4040".parse::<SocketAddr>()?, Lines::new(), print())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TcpConnect {
     pub(super) target: Target,
