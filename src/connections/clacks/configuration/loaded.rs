@@ -61,8 +61,8 @@ impl Loaded {
     }
 
     /// Looks at the files that the configuration names: an error for a certificate or key that can't be
-    /// read, for a file to be written that is a folder or a device, and for a socket or a persistence file whose folder is not there; a
-    /// warning for a key that everybody can read, and for a debug file whose folder is not there.
+    /// read, for a file to be written that is a folder or a device, and for a socket or a persistence file whose folder is not there, or a
+    /// persistence file that can't be read; a warning for a key that everybody can read, and for a debug file whose folder is not there.
     pub fn check_files(&mut self) {
         let Configuration { tls, sockets, persistence_file, debug_file, control, master, .. } =
             &self.configuration;
@@ -113,6 +113,13 @@ impl Loaded {
             if is_file && fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
                 let shown = quote(&path.to_string_lossy());
                 add(Severity::Error, place, format!("<{setting}>: {shown} is there, and is no regular file"));
+            } else if setting == "persistancefile"
+                && let Err(error) = File::open(path)
+                && error.kind() != ErrorKind::NotFound
+                && missing_folder(path).is_none()
+            {
+                let shown = quote(&path.to_string_lossy());
+                add(Severity::Error, place, format!("<{setting}>: {shown} can't be read: {error}"));
             }
         }
         self.problems = self.problems.iter().cloned().chain(found).collect();

@@ -99,6 +99,22 @@ fn what_needs_a_folder_that_is_not_there_is_an_error() {
 }
 
 #[test]
+fn a_cache_that_can_not_be_read_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    std::os::unix::fs::symlink(&path, &path).unwrap(); // not even by root
+    let text = format!("<clacks>{BASE}<persistancefile>{}</persistancefile></clacks>", path.display());
+    let mut loaded = Configuration::parse(text.as_bytes(), "c.xml", &Surroundings::default()).unwrap();
+    loaded.check_files();
+    let all = loaded.problems().to_string();
+    assert!(all.contains(&format!("<persistancefile>: {:?} can't be read: ", path.display())), "{all}");
+    fs::remove_file(&path).unwrap();
+    let mut loaded = Configuration::parse(text.as_bytes(), "c.xml", &Surroundings::default()).unwrap();
+    loaded.check_files();
+    assert!(!loaded.problems().to_string().contains("cache"), "{}", loaded.problems());
+}
+
+#[test]
 fn a_file_that_is_too_long_is_not_read_to_its_end() {
     let endless = Path::new("/dev/zero");
     assert_eq!(
