@@ -157,12 +157,17 @@ impl<'c> Stage<'c> {
         }
         let mut text = String::from_utf8(sent.to_vec()).map_err(|error| error.to_string())?;
         self.director.send(b"CLIENTLIST\r\n")?;
+        // Somebody of the same name who has gone may still be there: the last one counts.
+        let mut cids = BTreeMap::new();
         for line in self.director.drain()? {
             let line = String::from_utf8_lossy(&line).into_owned();
             let field = |name: &str| line.split(['=', ';', ' ']).skip_while(|word| *word != name).nth(1);
             if let (Some(cid), Some(name)) = (field("CID"), field("CLIENTINFO")) {
-                text = text.replace(&format!("{{{}}}", name.trim_start_matches("wire_")), cid);
+                cids.insert(format!("{{{}}}", name.trim_start_matches("wire_")), cid.to_owned());
             }
+        }
+        for (name, cid) in cids {
+            text = text.replace(&name, &cid);
         }
         Ok(text.into_bytes())
     }
