@@ -1,7 +1,7 @@
 //! Logins that fail, and those that wait.
 
 use crate::world::World;
-use eventdispatcher::connections::clacks::{Flow, Settings, Store};
+use eventdispatcher::connections::clacks::{Flow, Permissions, Settings, Store, Users};
 use std::time::Duration;
 
 /// What happens when a connection sends a token that is not right.
@@ -85,4 +85,78 @@ fn long_after_the_last_failure_nobody_waits() {
         fail(&mut world, "a");
     }
     world.log_in("d", "admin");
+}
+
+#[test]
+fn who_may_not_read_any_more_gets_no_signals_until_it_may_again() {
+    let mut world = World::new(Settings::default(), Store::new(None));
+    world.run(
+        "
+        + a admin
+        + b ro
+        b> LISTEN x
+        b> LISTEN y
+        a> SET x=1
+        b< SET x=1
+        b> OVERHEAD A {wo}
+        b< OVERHEAD O Welcome!
+        a> SET x=2
+        a> NOTIFY y
+        a> SETANDSTORE x=3
+        b> LISTEN z
+        b< OVERHEAD E permission_denied
+        b> UNLISTEN x
+        b< OVERHEAD E permission_denied
+        b> OVERHEAD A {mg}
+        b< OVERHEAD O Welcome!
+        b> OVERHEAD A {rw}
+        b< OVERHEAD O Welcome!
+        a> SET x=4
+        b< SET x=4
+        b> UNLISTEN y
+        a> NOTIFY y
+        b> OVERHEAD A {wo}
+        b< OVERHEAD O Welcome!
+        - b
+        a> SET x=5
+        ",
+    );
+}
+
+#[test]
+fn who_loses_the_permission_to_read_by_new_settings_gets_no_signals_until_it_may_again() {
+    let mut world = World::new(Settings::default(), Store::new(None));
+    world.run("+ a admin\n + b ro\n b> LISTEN x\n a> SET x=1\n b< SET x=1");
+    let reload = |world: &mut World, permissions| {
+        let mut users = Users::default();
+        users.add("admin", "adminpass", Permissions::ALL);
+        users.add("rouser", "ropass", permissions);
+        assert_eq!(world.state.reconfigure(Settings::default(), users, &mut world.out), 0);
+        world.state.check_invariants();
+    };
+    reload(&mut world, Permissions::WRITE);
+    world.run("a> SET x=2");
+    reload(&mut world, Permissions::NONE);
+    world.run("a> SET x=3");
+    reload(&mut world, Permissions::READ);
+    world.run("a> SET x=4\n b< SET x=4");
+}
+
+/// A link gets every signal as a link, whatever it listens to.
+#[test]
+fn what_a_link_listens_to_is_put_aside_whatever_it_may_do() {
+    let mut world = World::new(Settings::default(), Store::new(None));
+    world.run("+ a admin\n + s admin\n s> LISTEN x");
+    let reload = |world: &mut World, permissions| {
+        let mut users = Users::default();
+        users.add("admin", "adminpass", permissions);
+        assert_eq!(world.state.reconfigure(Settings::default(), users, &mut world.out), 0);
+        world.state.check_invariants();
+    };
+    world.run("link s\n a> SET x=1\n s< SET x=1");
+    let blind = Permissions::INTERCLACKS.with(Permissions::WRITE);
+    reload(&mut world, blind);
+    world.run("a> SET x=2\n s< SET x=2\n s> OVERHEAD I 0\n a> SET x=3");
+    reload(&mut world, Permissions::ALL);
+    world.run("a> SET x=4\n s< SET x=4");
 }

@@ -251,9 +251,8 @@ impl<K: Copy + Eq> State<K> {
         if self.sessions.has(slot, Role::Link) {
             self.sessions.leave(slot, Role::Link);
             self.counters.links_ended += 1;
-            let session = self.sessions.get_mut(slot);
-            session.link = None;
-            self.topics.unpark(session.key, slot);
+            self.sessions.get_mut(slot).link = None;
+            self.deliver_or_park(slot);
         }
     }
 

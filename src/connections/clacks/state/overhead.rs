@@ -29,6 +29,18 @@ impl<K: Copy + Eq> State<K> {
         if !permissions.allow(Permissions::INTERCLACKS) {
             self.end_link(slot);
         }
+        self.deliver_or_park(slot);
+    }
+
+    /// Sees to it that signals are delivered to who may read and is no link. What others listen to is put aside, and counts again
+    /// when they may.
+    pub(super) fn deliver_or_park(&mut self, slot: usize) {
+        let session = self.sessions.get(slot);
+        if session.permissions.allow(Permissions::READ) && session.link.is_none() {
+            self.topics.unpark(session.key, slot);
+        } else if self.topics.is_listener(slot) {
+            self.topics.park(slot);
+        }
     }
 
     pub(super) fn overhead(

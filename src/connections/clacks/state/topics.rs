@@ -29,7 +29,7 @@ struct Topic<K> {
 struct Listener {
     /// The topics it listens to, and its position among the listeners of each.
     places: HashMap<usize, usize>,
-    /// The names that were put aside, instead.
+    /// The names that were put aside, instead: of who is a link, or may not read any more.
     parked: Option<HashSet<Arc<[u8]>>>,
     /// What the names cost.
     bytes: usize,
@@ -112,10 +112,18 @@ impl<K> Topics<K> {
         }
     }
 
-    /// Suspends all deliveries to a session; its names are put aside.
+    /// Whether signals are delivered to the session.
+    pub(super) fn is_listener(&self, slot: usize) -> bool {
+        self.listeners.get(slot).is_some_and(|listener| !listener.places.is_empty())
+    }
+
+    /// Suspends all deliveries to a session; its names are put aside, if that was not done already.
     pub(super) fn park(&mut self, slot: usize) {
         if self.listeners.len() <= slot {
             self.listeners.resize_with(slot + 1, Listener::default);
+        }
+        if self.listeners[slot].parked.is_some() {
+            return;
         }
         let bytes = self.listeners[slot].bytes;
         let places = self.listeners[slot].places.keys();
@@ -124,12 +132,13 @@ impl<K> Topics<K> {
         self.listeners[slot] = Listener { places: HashMap::new(), parked: Some(names), bytes };
     }
 
-    /// Starts the deliveries again that were suspended.
+    /// Starts the deliveries again that were suspended, if they were.
     pub(super) fn unpark(&mut self, key: K, slot: usize)
     where
         K: Copy,
     {
-        let Some(listener) = self.listeners.get_mut(slot) else { return };
+        let parked = self.listeners.get_mut(slot).filter(|listener| listener.parked.is_some());
+        let Some(listener) = parked else { return };
         for name in std::mem::take(listener).parked.unwrap_or_default() {
             // They were not too many before.
             let _ = self.listen(&name, key, slot, usize::MAX);
