@@ -2,12 +2,13 @@
 
 mod bed;
 
-use bed::{run, settle, turn, until};
+use bed::{run, settle, tcp_pair, turn, until};
 use eventdispatcher::{Communicator, WaitFor};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
@@ -54,6 +55,34 @@ fn who_reads_is_called_for_each_change_and_at_the_end() {
     drop(theirs);
     run(&communicator);
     assert_eq!(ends.get(), 1);
+}
+
+#[test]
+fn urgent_data_are_no_hang_up() {
+    let communicator = Communicator::new().unwrap();
+    let (ours, mut theirs) = tcp_pair();
+    ours.set_nonblocking(true).unwrap();
+    let got: Rc<RefCell<Vec<u8>>> = Rc::default();
+    let keep = got.clone();
+    let read = move |ours: &mut TcpStream, ready: eventdispatcher::Readiness, _: &Communicator| {
+        assert!(!ready.hung_up);
+        let mut bytes = [0; 100];
+        loop {
+            match ours.read(&mut bytes) {
+                Ok(count) => keep.borrow_mut().extend(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(WaitFor::Reading),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    communicator.on_ready(ours, WaitFor::Reading, read).unwrap();
+    for n in 1..=3 {
+        theirs.write_all(b"one").unwrap();
+        rustix::net::send(&theirs, b"!", rustix::net::SendFlags::OOB).unwrap();
+        theirs.write_all(b"two").unwrap();
+        until(&communicator, || got.borrow().len() == 6 * n);
+    }
+    assert_eq!(communicator.len(), 1, "a panic has ended it");
 }
 
 #[test]

@@ -14,10 +14,13 @@ use eventdispatcher::{
     Timeouts, Transport, WithDescriptors, tcp_stream, unix_stream,
 };
 use nix::sys::socket::{Backlog, listen};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -167,6 +170,67 @@ fn everything_that_was_sent_before_a_hang_up_arrives() {
         assert_eq!(count.get(), 10_000u32);
         assert_log(&log, &["connected", "eof", "closed: Eof"]);
     });
+}
+
+#[test]
+fn nothing_stays_behind_urgent_data() {
+    fn check(communicator: &Communicator, log: &Log, peer: &mut (impl Write + AsFd)) {
+        until(communicator, || log.len() == 1);
+        for (at, urgent) in [true, false, true, true, false].into_iter().enumerate() {
+            peer.write_all(b"before\n").unwrap();
+            if urgent {
+                rustix::net::send(&*peer, b"!", SendFlags::OOB).unwrap();
+            }
+            peer.write_all(b"behind\n").unwrap();
+            until(communicator, || log.count("\"behind\"") == at + 1);
+        }
+        assert_eq!((log.count("\"before\""), log.len()), (5, 11));
+    }
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (_, mut peer) = tcp(&communicator, Lines::new(), log.probe(""));
+    check(&communicator, &log, &mut peer);
+
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = TcpConnect::to("127.0.0.1", listener.local_addr().unwrap().port());
+    communicator.connect_tcp(to, Lines::new(), log.probe("")).unwrap();
+    until(&communicator, || log.len() == 1);
+    check(&communicator, &log, &mut listener.accept().unwrap().0);
+
+    // Unix sockets may know no urgent data.
+    let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+    let (_, mut peer) = unix(&communicator, Lines::new(), log.probe(""));
+    let (here, _there) = UnixStream::pair().unwrap();
+    if rustix::net::send(&here, b"!", SendFlags::OOB).is_ok() {
+        check(&communicator, &log, &mut peer);
+    }
+}
+
+#[test]
+fn nothing_stays_behind_bytes_with_a_descriptor() {
+    // Who reads lines, and who passes them on.
+    for piped in [false, true] {
+        let (communicator, log) = (Communicator::new().unwrap(), Log::default());
+        let (from, mut peer) = unix(&communicator, Lines::new(), log.probe(""));
+        let (to, mut far) = unix(&communicator, Lines::new(), log.probe(""));
+        if piped {
+            communicator.pipe_to(from, to).unwrap();
+        }
+        until(&communicator, || log.len() == 2);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptor = [peer.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptor)));
+        let bytes = [IoSlice::new(b"one\n")];
+        rustix::net::sendmsg(&peer, &bytes, &mut control, SendFlags::empty()).unwrap();
+        peer.write_all(b"two\n").unwrap();
+        if piped {
+            assert_eq!(receive(&communicator, &mut far, 8), b"one\ntwo\n");
+        } else {
+            until(&communicator, || log.len() == 4);
+            assert_log(&log, &["connected", "connected", "\"one\"", "\"two\""]);
+        }
+    }
 }
 
 #[test]

@@ -774,8 +774,10 @@ impl fmt::Debug for Communicator {
     }
 }
 
-pub(super) fn interest(write: bool) -> Interest {
-    if write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+/// What the poll is asked for. Of urgent data it must tell, too: a TCP socket reads only up to them at a time.
+pub(crate) fn interest(write: bool) -> Interest {
+    let read = Interest::READABLE | Interest::PRIORITY;
+    if write { read | Interest::WRITABLE } else { read }
 }
 
 fn nanos(duration: Duration) -> u64 {

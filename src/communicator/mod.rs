@@ -99,7 +99,7 @@ pub use remote::{PostError, Remote};
 pub use settings::{Budget, Limits, Timeout, Timeouts};
 
 pub(crate) use driver::{Driver, Linger, Outcome, Spent, Turn};
-pub(crate) use handle::CHUNK;
+pub(crate) use handle::{CHUNK, interest};
 pub(crate) use output::{OutQueue, Spares, Written};
 pub(crate) use slot::{Ready, Upgrade};
 

@@ -18,7 +18,7 @@ pub(crate) struct Ready(u16);
 impl Ready {
     /// The source may have input, or a connection may have been established.
     pub(crate) const INPUT: Self = Self(1);
-    /// The other side has ended its direction, or both. No reason by itself: said beside the others, from then on.
+    /// The other side has ended its direction, or both, or has sent urgent data: behind a short read there may be more. No reason by itself: said beside the others, from then on.
     pub(crate) const HANGUP: Self = Self(1 << 1);
     /// It has just been added.
     pub(crate) const ADDED: Self = Self(1 << 2);
@@ -131,7 +131,7 @@ pub(crate) struct Slot<D> {
     pub(crate) dirty: bool,
     /// The other side took no more; the poll will say when it does.
     pub(crate) blocked: bool,
-    /// The other side has hung up.
+    /// The other side has hung up, or sent urgent data.
     pub(crate) hung_up: bool,
     /// … and has not taken a byte since.
     pub(crate) stuck: bool,

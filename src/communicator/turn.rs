@@ -146,7 +146,8 @@ impl Communicator {
                 match event.token() {
                     WAKER | WALL => {}
                     token => {
-                        let hangup = event.is_read_closed() || event.is_error();
+                        // Behind urgent data there is more, as there is an end behind a hang-up.
+                        let hangup = event.is_read_closed() || event.is_error() || event.is_priority();
                         core.event(
                             Key::from_token(token),
                             event.is_readable() || hangup,

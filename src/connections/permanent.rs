@@ -5,9 +5,8 @@ use super::stream::Stream;
 use crate::codec::Codec;
 use crate::communicator::{
     Closed, Communicator, Driver, Handler, HandlerResult, Id, Key, Linger, OutQueue, Outcome, Ready,
-    Reconnect, State, Turn, Written,
+    Reconnect, State, Turn, Written, interest,
 };
-use mio::Interest;
 use mio::event::Source;
 use std::io;
 use std::ops::Range;
@@ -151,7 +150,7 @@ impl<K: Connect, N: FnMut() -> C, C: Codec, H: Handler<C>> Permanent<K, N, C, H>
         if let Some(source) = self.stream.source() {
             let registry = turn.communicator.registry();
             // That it is to be said, too, when it can be written to is asked for after the call.
-            registry.register(source, turn.key.token(), Interest::READABLE).map_err(Closed::Connect)?;
+            registry.register(source, turn.key.token(), interest(false)).map_err(Closed::Connect)?;
         }
         turn.communicator.core(|core| core.make_ready(turn.key, Ready::ADDED));
         Ok(())

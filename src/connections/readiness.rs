@@ -96,14 +96,19 @@ struct Descriptor<S>(S);
 
 impl<S: AsFd> Source for Descriptor<S> {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, interests)
+        SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, without_priority(interests))
     }
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, interests)
+        SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, without_priority(interests))
     }
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         SourceFd(&self.0.as_fd().as_raw_fd()).deregister(registry)
     }
+}
+
+/// Who reads until there is nothing more needs no word of urgent data, which would be told as a hang-up.
+fn without_priority(interests: Interest) -> Interest {
+    interests.remove(Interest::PRIORITY).unwrap_or(Interest::READABLE)
 }
 
 impl<S, F> Driver for OnReady<S, F>

@@ -166,7 +166,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 Err(error) => return Err(Closed::Io(error)),
             };
             // With a hang-up in sight the end must be read, too.
-            let empty = got < asked && transport.short_read_means_empty() && !turn.ready.has(Ready::HANGUP);
+            let empty = got < asked && !turn.ready.has(Ready::HANGUP) && transport.short_read_means_empty();
             spent.bytes(got);
             let before = spent.callbacks();
             let (used, stop) = if in_front {
@@ -488,8 +488,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                     cx.pass_on(turn.key, &into[..got]);
                     spent.bytes(got);
                     self.flow = Flow::after(got, got, 0);
-                    let empty = got < into.len() && transport.short_read_means_empty();
-                    if empty && !turn.ready.has(Ready::HANGUP) {
+                    let short = got < into.len() && !turn.ready.has(Ready::HANGUP);
+                    if short && transport.short_read_means_empty() {
                         return Ok(Stop::Empty);
                     }
                 }

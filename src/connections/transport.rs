@@ -48,8 +48,8 @@ pub trait Transport: Read + Write + 'static {
         false
     }
 
-    /// Whether a `read` that fills less than it was given has emptied the source, so that no second call is
-    /// needed to see it: true for plain stream sockets. The poll says when more comes.
+    /// Whether a `read` that has just filled less than it was given has emptied the source, so that no second call is
+    /// needed to see it: so it is with plain TCP sockets. The poll says when more comes.
     fn short_read_means_empty(&self) -> bool {
         false
     }
