@@ -7,6 +7,7 @@ use super::hooks::Hooks;
 use super::key::{Id, Key, TimerId};
 use super::lack::Lack;
 use super::listing::ConnectionInfo;
+use super::output::is_wide;
 use super::permanent::{Keep, Reconnect, random_seed};
 use super::rate::Rates;
 use super::remote::{Inbox, Remote};
@@ -500,7 +501,8 @@ impl Communicator {
         let mut refused = Vec::new();
         let mut ids = ids.into_iter();
         if bytes.len() >= super::output::SHARE_FROM {
-            let shared = Rc::new(bytes);
+            let shared = Rc::new(self.kept(&mut bytes));
+            self.give_scratch(bytes);
             for id in ids {
                 let queued = self.core(|core| core.queue_shared(id.key(), &shared, None));
                 self.queued(id, queued, &mut refused);
@@ -538,10 +540,21 @@ impl Communicator {
         if bytes.len() < super::output::SHARE_FROM {
             return self.send_bytes(key, bytes, keep);
         }
-        if self.core(|core| core.queue_shared(key, &Rc::new(std::mem::take(bytes)), keep))? == Queued::Now {
+        let shared = Rc::new(self.kept(bytes));
+        if self.core(|core| core.queue_shared(key, &shared, keep))? == Queued::Now {
+            drop(shared);
             self.write(key);
         }
         Ok(())
+    }
+
+    /// The same buffer, unless it is too large to be kept for what is in it.
+    fn kept(&self, bytes: &mut Vec<u8>) -> Vec<u8> {
+        if is_wide(bytes.capacity(), bytes.len()) {
+            self.core(|core| core.copy(bytes))
+        } else {
+            std::mem::take(bytes)
+        }
     }
 
     /// Queues bytes that are encoded already.

@@ -100,7 +100,7 @@ pub use settings::{Budget, Limits, Timeout, Timeouts};
 
 pub(crate) use driver::{Driver, Linger, Outcome, Spent, Turn};
 pub(crate) use handle::{CHUNK, interest};
-pub(crate) use output::{OutQueue, Spares, Written};
+pub(crate) use output::{OutQueue, Spares, Written, is_wide};
 pub(crate) use slot::{Ready, Upgrade};
 
 /// Who says nothing else is called after those with a lower number and before those with a higher one.

@@ -12,6 +12,9 @@ const LARGEST_SPARE: usize = 1 << 20;
 /// So many buffers are kept, and so much memory in all of them.
 const MOST_SPARES: usize = 1024;
 const MOST_SPARE_BYTES: usize = 16 << 20;
+/// A buffer that is kept for long may be this large, or so many times as large as what is in it. The limits count only the latter.
+const SMALL: usize = 4 << 10;
+const WIDE: usize = 4;
 /// Bytes that are shared by many queues are copied up to this, and shared beyond.
 pub(crate) const SHARE_FROM: usize = 16 << 10;
 /// As many pieces go into one system call.
@@ -67,6 +70,12 @@ pub(crate) struct Written {
     pub(crate) input: bool,
 }
 
+/// Whether a buffer is too large to be kept for so many bytes.
+#[inline]
+pub(crate) fn is_wide(capacity: usize, len: usize) -> bool {
+    capacity > SMALL && capacity / WIDE > len
+}
+
 /// Empty buffers of the whole loop.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
@@ -80,6 +89,23 @@ impl Spares {
         let buffer = self.buffers.pop().unwrap_or_default();
         self.bytes -= buffer.capacity();
         buffer
+    }
+
+    /// A copy that may be kept for long.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let fits = self.buffers.last().is_some_and(|buffer| !is_wide(buffer.capacity(), bytes.len()));
+        let mut copy = if fits { self.take() } else { Vec::new() };
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    /// Exchanges a buffer that is too large to be kept for what is in it.
+    #[inline]
+    pub(crate) fn fit(&mut self, buffer: &mut Vec<u8>) {
+        if is_wide(buffer.capacity(), buffer.len()) {
+            let copy = self.copy(buffer);
+            self.give(std::mem::replace(buffer, copy));
+        }
     }
 
     #[inline]
@@ -230,6 +256,7 @@ impl OutQueue {
             return self.push(bytes, spares);
         }
         if !self.tail.is_empty() {
+            spares.fit(&mut self.tail);
             self.pieces.push_back(Rc::new(std::mem::take(&mut self.tail)));
         }
         self.pieces.push_back(bytes.clone());
@@ -368,10 +395,22 @@ impl OutQueue {
         }
     }
 
-    /// Hands a buffer back that is not needed now, so that idle connections hold none.
+    /// Hands a buffer back that is not needed now, so that idle connections hold none, and those that wait no large one for
+    /// little.
     pub(crate) fn rest(&mut self, spares: &mut Spares) {
         if self.len == 0 {
             spares.give(std::mem::take(&mut self.tail));
+            return;
+        }
+        let gone = if self.pieces.is_empty() {
+            self.done - self.items.as_ref().map_or(0, |items| items.written)
+        } else {
+            0
+        };
+        if is_wide(self.tail.capacity(), self.tail.len() - gone) {
+            let copy = spares.copy(&self.tail[gone..]);
+            spares.give(std::mem::replace(&mut self.tail, copy));
+            self.done -= gone;
         }
     }
 }
@@ -564,5 +603,56 @@ mod tests {
         queue.rest(&mut spares);
         assert_eq!((queue.len(), queue.tail.capacity()), (0, 0));
         assert!(spares.take().capacity() >= 100_000);
+    }
+
+    /// All that a queue holds in memory.
+    fn capacity(queue: &OutQueue) -> usize {
+        queue.pieces.iter().map(|piece| piece.capacity()).sum::<usize>() + queue.tail.capacity()
+    }
+
+    #[test]
+    fn a_queue_that_waits_keeps_no_large_buffer_for_little() {
+        let large = || Spares { buffers: vec![Vec::with_capacity(1 << 20)], bytes: 1 << 20 };
+        // One that a spare buffer was taken for.
+        let (mut queue, mut spares) = (OutQueue::default(), large());
+        queue.push(b"tiny", &mut spares);
+        queue.rest(&mut spares);
+        assert!(capacity(&queue) <= SMALL, "{queue:?}");
+        assert_eq!(spares.take().capacity(), 1 << 20, "it is there for others");
+
+        // One behind which something large is queued.
+        let (mut queue, mut spares) = (OutQueue::default(), large());
+        queue.push(b"tiny", &mut spares);
+        queue.push_shared(&Rc::new(vec![0; SHARE_FROM]), &mut spares);
+        assert!(capacity(&queue) <= SHARE_FROM + SMALL, "{}", capacity(&queue));
+
+        // One of which all but a little was written, and that of a large piece.
+        for shared in [false, true] {
+            let (mut queue, mut spares) = (OutQueue::of_items(), Spares::default());
+            let large = vec![1; 500_000];
+            if shared {
+                queue.push_shared(&Rc::new(large), &mut spares);
+            } else {
+                queue.push(&large, &mut spares);
+            }
+            queue.mark(Mark { len: 500_000, queued: 0, kept: true, number: 0 });
+            queue.write_to(&mut io::sink(), 499_990).unwrap();
+            queue.rest(&mut spares);
+            queue.check_invariants();
+            for number in 1..50 {
+                queue.push(&[2; 100], &mut spares);
+                queue.mark(Mark { len: 100, queued: 0, kept: true, number });
+            }
+            queue.write_to(&mut io::sink(), 10 + 60).unwrap();
+            queue.rest(&mut spares);
+            queue.check_invariants();
+            assert_eq!(queue.len(), 49 * 100 - 60);
+            assert!(capacity(&queue) <= WIDE * 4900, "{shared}: {}", capacity(&queue));
+            assert_eq!(queue.half(), [2; 40]);
+            queue.rewind();
+            let mut out = Vec::new();
+            queue.write_to(&mut out, usize::MAX).unwrap();
+            assert_eq!(out, [2; 4900]);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::upgrade::{Carrier, Layer};
 use crate::codec::{Codec, DecodeError, Decoded};
 use crate::communicator::{
     CHUNK, Closed, Communicator, Cx, Driver, Handler, HandlerError, HandlerResult, Id, Linger, OutQueue,
-    Outcome, Ready, Spent, Timeout, Turn, Upgrade, Written,
+    Outcome, Ready, Spent, Timeout, Turn, Upgrade, Written, is_wide,
 };
 use mio::event::Source;
 use std::io::{self, ErrorKind, Read};
@@ -184,6 +184,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 let (used, stop) = fed?;
                 self.resume = stop.is_some();
                 self.held.drain(..used);
+                self.fit(cx);
                 (used, stop)
             };
             let looked_at = if stop.is_some() { used.min(got) } else { got };
@@ -210,11 +211,23 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
 
     /// Keeps what makes no item yet.
     fn hold(&mut self, cx: &Cx<'_, C>, rest: &[u8]) {
-        if self.held.capacity() == 0 && !rest.is_empty() {
-            self.held = cx.core(|core| core.take_spare());
-        }
         self.held.clear();
+        if rest.is_empty() {
+            return;
+        }
+        if self.held.capacity() == 0 {
+            self.held = cx.core(|core| core.copy(rest));
+            return;
+        }
         self.held.extend_from_slice(rest);
+        self.fit(cx);
+    }
+
+    /// What is kept may be so for long: no large buffer for little.
+    fn fit(&mut self, cx: &Cx<'_, C>) {
+        if is_wide(self.held.capacity(), self.held.len()) {
+            cx.core(|core| core.fit(&mut self.held));
+        }
     }
 
     /// Hands over the items of `input`; `fresh` bytes of it are new. How many bytes they took, and whether to stop.
@@ -294,6 +307,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
         let (used, stop) = fed?;
         self.resume = stop.is_some();
         self.held.drain(..used);
+        self.fit(cx);
         Ok(stop)
     }
 

@@ -73,6 +73,7 @@ impl<D, F> Core<D, F> {
         }
         slot.rest.out.rewind();
         permanent.dropped += slot.rest.out.drop_unkept(spares) as u64;
+        slot.rest.out.rest(spares);
         permanent.retry_at = permanent.backoff.ended(now).filter(|_| !permanent.last);
         let lost = Lost { why, established: permanent.was_open, last: permanent.retry_at.is_none() };
         // The limit for connecting must not wake a loop that waits.

@@ -128,6 +128,7 @@ impl<D, F> Core<D, F> {
         let slot = &mut self.slots[key.slot as usize];
         let paused = slot.rest.output_rate.until.is_some();
         if slot.is_away() || slot.is_held() || slot.blocked || paused {
+            slot.rest.out.rest(&mut self.spares); // it may stay for long
             return Queued::Later;
         }
         let at_once = slot.rest.out.untaken() >= WRITE_AT_ONCE;
@@ -177,6 +178,16 @@ impl<D, F> Core<D, F> {
 
     /// The queue and the driver, for writing outside. `None`: it runs, or can't be written now.
     pub(crate) fn begin_write(&mut self, key: Key) -> Option<Writing<D>> {
+        let writing = self.take_to_write(key);
+        if writing.is_none()
+            && let Some(slot) = self.slots.get_mut(key.slot as usize)
+        {
+            slot.rest.out.rest(&mut self.spares); // it may stay for long
+        }
+        writing
+    }
+
+    fn take_to_write(&mut self, key: Key) -> Option<Writing<D>> {
         let slot = self.any(key)?;
         let waits = slot.is_away() || slot.upgrade.is_some();
         if waits || slot.blocked || slot.write_error.is_some() {
@@ -336,6 +347,16 @@ impl<D, F> Core<D, F> {
 
     pub(crate) fn take_spare(&mut self) -> Vec<u8> {
         self.spares.take()
+    }
+
+    /// As [`Spares::copy`].
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.spares.copy(bytes)
+    }
+
+    /// As [`Spares::fit`].
+    pub(crate) fn fit(&mut self, buffer: &mut Vec<u8>) {
+        self.spares.fit(buffer);
     }
 
     pub(crate) fn give_spare(&mut self, buffer: Vec<u8>) {
