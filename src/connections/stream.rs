@@ -243,10 +243,16 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             return Ok((input.len(), Some(Stop::Told)));
         };
         let (mut used, mut items, mut stop) = (0, 0, None);
-        let (mut failed, mut seen) = (None, 0);
+        let packets = transport.as_ref().is_some_and(Transport::carries_packets);
+        let (mut failed, mut seen) = (None, if packets { usize::MAX } else { 0 });
         while used < input.len() {
             if used >= seen {
                 seen = used.saturating_add(handler.look_ahead(&input[used..], cx));
+                // Only the items are held up: who looks ahead anew each time, and sends much each time, would never get one.
+                if let told @ Some(Stop::Told) = interrupted(transport, turn, cx) {
+                    stop = told;
+                    break;
+                }
             }
             match codec.decode(&input[used..]) {
                 Ok(Decoded::Item(_, 0) | Decoded::Skip(0)) => {
@@ -269,18 +275,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 }
             }
             spent.callback();
-            if cx.core(|core| core.interrupted()) {
-                if let Some(transport) = transport {
-                    write_own(transport, turn);
-                }
-                if !cx.core(|core| core.may_read(turn.key) && !core.is_piped(turn.key)) {
-                    stop = Some(Stop::Told);
-                    break;
-                }
-                if cx.core(|core| core.is_held_up(turn.key)) {
-                    stop = Some(Stop::Budget);
-                    break;
-                }
+            stop = interrupted(transport, turn, cx);
+            if stop.is_some() {
+                break;
             }
             if used < input.len() && spent.all() {
                 stop = Some(Stop::Budget);
@@ -539,6 +536,21 @@ fn establish(transport: &mut impl Transport) -> io::Result<bool> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
         established => established,
     }
+}
+
+/// After a call of the handler: what has happened to its connection meanwhile, of which it must know before it goes on.
+#[inline]
+fn interrupted<C>(transport: &mut Option<impl Transport>, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Option<Stop> {
+    if !cx.core(|core| core.interrupted()) {
+        return None;
+    }
+    if let Some(transport) = transport {
+        write_own(transport, turn);
+    }
+    if !cx.core(|core| core.may_read(turn.key) && !core.is_piped(turn.key)) {
+        return Some(Stop::Told);
+    }
+    cx.core(|core| core.is_held_up(turn.key)).then_some(Stop::Budget)
 }
 
 /// A handler that sends itself much in one turn does not pile it all up.

@@ -2,7 +2,9 @@
 
 use crate::bed::{Log, settle, until, until_empty};
 use crate::stage::{add, echo, notes, plain_unix, unix};
-use eventdispatcher::{Communicator, UnixAddress, UnixBind, UnixDatagrams};
+use eventdispatcher::{
+    Communicator, Cx, Handler, HandlerResult, Packet, UnixAddress, UnixBind, UnixDatagrams, UnixPackets,
+};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, bind, connect, send, socket};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -247,4 +249,29 @@ fn a_file_that_another_has_put_there_instead_is_left_alone() {
     drop(ours);
     assert!(path.exists());
     drop(theirs);
+}
+
+#[test]
+fn a_handler_of_packets_is_not_asked_to_look_ahead() {
+    struct Looks(Log);
+    impl Handler<UnixPackets> for Looks {
+        fn look_ahead(&mut self, input: &[u8], _: &Cx<'_, UnixPackets>) -> usize {
+            self.0.say("ahead");
+            input.len()
+        }
+        fn message(&mut self, _: Packet<'_, UnixAddress>, _: &Cx<'_, UnixPackets>) -> HandlerResult {
+            self.0.say("got one");
+            Ok(())
+        }
+    }
+    let communicator = Communicator::new().unwrap();
+    let log = Log::default();
+    let (_, address) =
+        add(&communicator, UnixBind::automatic().bind_datagrams().unwrap(), Looks(log.clone()));
+    let (client, _) = add(&communicator, UnixBind::automatic().bind_datagrams().unwrap(), notes(&log));
+    for _ in 0..2 {
+        communicator.send(client, (b"x", &address)).unwrap();
+    }
+    until(&communicator, || log.count("got one") == 2);
+    assert!(!log.has("ahead"));
 }

@@ -2,7 +2,7 @@
 
 use super::{Stage, Witness, ok, open, settle, staged};
 use crate::codec::{Codec, DecodeError, Decoded, EncodeError, Lines};
-use crate::communicator::{Communicator, Cx, Handler, HandlerResult, Id, Timeouts};
+use crate::communicator::{Closed, Communicator, Cx, Handler, HandlerResult, Id, Timeouts};
 use crate::connections::wire::wire;
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -117,6 +117,48 @@ fn a_handler_is_shown_what_comes_before_the_items_and_again_from_where_it_has_no
     check(1, &all, &each);
     check(3, &all, &[r"ahead a\nbb\nccc\nd", "a", "bb", r"ahead ccc\nd", "ccc", "ahead d"]);
     check(9, &["a\nb", "b\n"], &[r"ahead a\nb", "a", r"ahead bb\n", "bb"]);
+}
+
+/// Does that when it is shown what comes.
+struct ActsAhead(fn(&Cx<'_, Lines>), Rc<RefCell<Vec<String>>>);
+
+impl Handler<Lines> for ActsAhead {
+    fn look_ahead(&mut self, input: &[u8], cx: &Cx<'_, Lines>) -> usize {
+        (self.0)(cx);
+        input.len()
+    }
+    fn message(&mut self, line: &str, _: &Cx<'_, Lines>) -> HandlerResult {
+        self.1.borrow_mut().push(line.to_owned());
+        Ok(())
+    }
+    fn closed(&mut self, why: &Closed, _: &Cx<'_, Lines>) {
+        self.1.borrow_mut().push(format!("closed: {why}"));
+    }
+}
+
+#[test]
+fn who_ends_or_stops_its_connection_when_it_looks_ahead_gets_no_item() {
+    let check = |act: fn(&Cx<'_, Lines>), expected: &[&str]| {
+        let communicator = Communicator::new().unwrap();
+        let ((ours, far), events) = (wire(), Rc::new(RefCell::new(Vec::new())));
+        let id = communicator.stream(ours, Lines::new(), ActsAhead(act, events.clone())).unwrap();
+        settle(&communicator);
+        far.send(&communicator, id, "one\ntwo\n");
+        settle(&communicator);
+        assert_eq!(events.take(), expected);
+        (communicator, id, events)
+    };
+    check(|cx| cx.close(), &["closed: closed by this program"]);
+    check(|cx| assert!(cx.remove(cx.id())), &[]);
+    check(|cx| assert!(cx.read(cx.id(), false)), &[]);
+    let before = "8 bytes of input stand before the layer, where none may be";
+    check(|cx| cx.upgrade(cx.id(), Ok).unwrap(), &[&format!("closed: failed: {before}")]);
+    // What was shown is still there for who goes on; and who sends much gets its items.
+    let (communicator, id, events) = check(|cx| assert!(cx.enable(cx.id(), false)), &[]);
+    communicator.enable(id, true);
+    communicator.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(events.take(), [""; 0], "it looks ahead again");
+    check(|cx| cx.reply(&"x".repeat(300_000)).unwrap(), &["one", "two"]);
 }
 
 /// One item: everything up to the end of the stream.
