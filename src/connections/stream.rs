@@ -343,10 +343,14 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             };
             (reading, may_read) = (true, false); // a layer may hold input, of which the poll knows nothing
             let (kind, about) = (transport.kind(), transport.about());
-            cx.core(|core| {
+            let there = cx.core(|core| {
                 core.describe(turn.key, kind, about);
-                core.established(turn.key);
+                core.established(turn.key)
             });
+            if !there {
+                self.later(turn, cx)?;
+                return Ok(Outcome::Wait);
+            }
             if std::mem::replace(&mut self.open, true) {
                 self.call(|handler| handler.upgraded(cx))?;
             } else {

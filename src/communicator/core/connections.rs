@@ -169,8 +169,12 @@ impl<D, F> Core<D, F> {
         self.throw_away(before);
     }
 
-    pub(crate) fn established(&mut self, key: Key) {
+    /// `false`: it was closed or lost meanwhile, in code of its transport.
+    pub(crate) fn established(&mut self, key: Key) -> bool {
         let now = self.now;
+        if self.open(key).is_none_or(|slot| slot.phase != Phase::Connecting) {
+            return false;
+        }
         self.reconnected(key);
         if let Some(slot) = self.open(key) {
             slot.phase = Phase::Open;
@@ -184,6 +188,7 @@ impl<D, F> Core<D, F> {
             self.guard(key);
             self.make_ready(key, Ready::default()); // what had to wait for this
         }
+        true
     }
 
     /// Before anything else is read or written the connection puts a layer around its transport, and is

@@ -130,8 +130,9 @@ impl<D, F> Core<D, F> {
         Ok(())
     }
 
+    /// What an attempt has brought, unless that was given up since.
     pub(crate) fn take_arrived(&mut self, key: Key) -> Option<Box<dyn Any>> {
-        let slot = self.open(key)?;
+        let slot = self.open(key).filter(|slot| slot.phase == Phase::Connecting)?;
         slot.ready = slot.ready.without(Ready::ARRIVED);
         slot.permanent.as_mut()?.arrived.take()
     }

@@ -63,7 +63,7 @@ impl World {
             (peer.established, peer.open) = (true, true);
             reading = true;
             (peer.read_since, peer.write_since, peer.idle_since) = (self.now, self.now, self.now);
-            self.core.established(key);
+            assert!(self.core.established(key), "{key} is not being established");
             self.check();
             self.call(id);
         }
@@ -88,6 +88,9 @@ impl World {
         if self.random.percent(60) {
             self.peers[id].permanent.as_mut().expect("it is still").attempt = None;
             self.arrive(id, attempt);
+        }
+        if !self.quiet && self.random.percent(5) {
+            self.reconnect(id); // it gives up itself, whatever it has brought
         }
     }
 

@@ -860,6 +860,37 @@ fn a_connector_may_answer_later() {
     assert_eq!(later.take().failures(), 0);
 }
 
+/// Gives up its first attempt itself, in the same call in which it has an answer.
+struct ThinksBetter(Rc<Cell<Option<Id<Lines>>>>, Rc<RefCell<Vec<Far>>>);
+
+impl Connect for ThinksBetter {
+    type Transport = Wire;
+    fn connect(&mut self, attempt: Attempt<Wire>) {
+        let (ours, far) = wire();
+        self.1.borrow_mut().push(far);
+        let communicator = attempt.communicator().unwrap();
+        attempt.done(Ok(ours));
+        if let Some(id) = self.0.take() {
+            communicator.reconnect(id);
+        }
+    }
+}
+
+#[test]
+fn a_connector_may_give_up_what_it_has_just_brought() {
+    let (me, fars) = (Rc::new(Cell::new(None)), Rc::new(RefCell::new(Vec::new())));
+    let connect = ThinksBetter(me.clone(), fars.clone());
+    let stage = staged(hourly(), Offers::default(), ok, connect);
+    me.set(Some(stage.id));
+    stage.settle();
+    assert_eq!(stage.seen(), ["failed: closed by this program"]);
+    assert!(fars.borrow()[0].state().closed);
+    assert!(matches!(stage.state(), State::Waiting { .. }));
+    stage.communicator.reconnect(stage.id);
+    stage.settle();
+    assert_eq!((stage.seen(), stage.state()), (vec!["connected".to_owned()], State::Open));
+}
+
 #[test]
 fn an_attempt_that_is_dropped_has_failed() {
     let later = Later::default();
