@@ -1,19 +1,27 @@
-//! A listener in a process that has no descriptor left. It is the only test of its process, as the limit is one of the
-//! process.
+//! A listener, and commands, in a process that has no descriptor left. They are the only tests of their process, one at a time, as
+//! the limit is one of the process.
 
 mod bed;
 
 use bed::{DEADLINE, until};
 use eventdispatcher::codec::Lines;
-use eventdispatcher::{Communicator, on_item};
+use eventdispatcher::{Command, Communicator, Signal, on_item};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 fn clients_for_whom_there_is_no_descriptor_are_turned_away_and_later_ones_are_served() {
+    let _alone = alone();
     let communicator = Communicator::new().unwrap();
     let listening = communicator
         .listen_tcp("127.0.0.1:0".parse().unwrap(), |client| {
@@ -59,4 +67,34 @@ fn clients_for_whom_there_is_no_descriptor_are_turned_away_and_later_ones_are_se
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"hello\n");
     }
+}
+
+#[test]
+fn what_was_started_is_killed_when_there_is_no_descriptor_to_watch_it() {
+    let _alone = alone();
+    let communicator = Communicator::new().unwrap();
+    let sleep = || Command::new("sleep").arg("100").no_errors();
+    // Has an end when nobody who was started is there any more.
+    let (mut alive, handed_down) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&handed_down, rustix::io::FdFlags::empty()).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 40, hard).unwrap();
+    let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    // To start one of them takes a few, which are free again then; to watch them takes one for each.
+    let started = loop {
+        let chain = (0..9).fold(sleep().same_input(), |chain, _| chain.pipe(sleep()));
+        match communicator.process(chain.no_output().no_errors(), |_, _| ()) {
+            Ok(started) => break started,
+            Err(_) => drop(taken.pop().expect("it starts when there are enough")),
+        }
+    };
+    drop(taken);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    // All that are there are watched: they end when they are killed.
+    started.signal(Signal::KILL).unwrap();
+    drop(handed_down);
+    let mut over = [PollFd::new(alive.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut over, PollTimeout::try_from(DEADLINE).unwrap()), Ok(1), "some go on running");
+    assert_eq!(alive.read(&mut [0]).unwrap(), 0);
+    until(&communicator, || communicator.is_empty());
 }

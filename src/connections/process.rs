@@ -435,6 +435,11 @@ impl Driver for OnProcess {
         let mut state = self.watched.state.borrow_mut();
         if state.kill {
             let _ = state.signal(Signal::KILL);
+            // One that there was no descriptor for has its number for itself as long as it is not reaped.
+            for one in state.running.iter_mut().filter(|one| one.status.is_none() && one.descriptor.is_none())
+            {
+                let _ = one.child.kill();
+            }
         }
         let running = std::mem::take(&mut state.running);
         leave(running.into_iter().filter(|one| one.status.is_none()).map(|one| one.child));
