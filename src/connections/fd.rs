@@ -37,7 +37,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 /// ```
 #[derive(Debug)]
 pub struct Fd {
-    /// Gone when this side has ended the only direction that there is.
+    /// Gone when this side has ended the only direction that there is, unless its owner has it, too.
     file: Option<File>,
     kind: Kind,
     reads: bool,
@@ -48,6 +48,10 @@ pub struct Fd {
     blocked: bool,
     /// Somebody else uses the same open file: it becomes blocking again.
     restore: bool,
+    /// Its owner has the same open file.
+    shared: bool,
+    /// This side has ended the only direction that there is.
+    ended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,24 +120,29 @@ impl Fd {
     fn lent(fd: BorrowedFd<'_>, make: fn(OwnedFd) -> io::Result<Self>) -> io::Result<Self> {
         let non_blocking = || Ok::<_, io::Error>(flags(fd)?.contains(OFlag::O_NONBLOCK));
         let before = non_blocking()?;
-        let mut made = make(Self::again(fd)?)?;
+        let (again, shared) = Self::again(fd)?;
+        let mut made = make(again)?;
         made.restore = !before && non_blocking()?;
+        made.shared = shared;
         Ok(made)
     }
 
-    /// The same open file, or the same thing opened a second time where that is the same.
-    fn again(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// The same open file (`true`), or the same thing opened a second time where that is the same.
+    fn again(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, bool)> {
         let shared = fd.try_clone_to_owned()?;
         let found = File::from(shared.try_clone()?).metadata()?;
         // To open /dev/ptmx (5:2) again makes another terminal.
         let terminal = nix::unistd::isatty(fd).unwrap_or(false) && found.rdev() != libc::makedev(5, 2);
         if !terminal && !found.file_type().is_fifo() {
-            return Ok(shared);
+            return Ok((shared, true));
         }
         let access = flags(fd)? & OFlag::O_ACCMODE;
         let wanted = access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        Ok(open(path.as_str(), wanted, Mode::empty()).unwrap_or(shared))
+        Ok(match open(path.as_str(), wanted, Mode::empty()) {
+            Ok(again) => (again, false),
+            Err(_) => (shared, true),
+        })
     }
 
     fn make(file: File) -> io::Result<Self> {
@@ -161,6 +170,8 @@ impl Fd {
             always_ready: true,
             blocked: false,
             restore: false,
+            shared: false,
+            ended: false,
         })
     }
 
@@ -178,6 +189,12 @@ impl Fd {
     /// Whether it can be written, as it was opened.
     pub fn writes(&self) -> bool {
         self.writes
+    }
+
+    /// Whether its owner has the same open file, of which the poll does not forget that it was registered here when it is closed
+    /// here.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Whether the other side has gone altogether.
@@ -211,6 +228,7 @@ impl Read for Fd {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.file {
             None => Ok(0),
+            Some(_) if self.ended => Ok(0),
             Some(file) if self.reads => file.read(into),
             Some(file) if !is_gone(file)? => Err(ErrorKind::WouldBlock.into()),
             Some(_) if self.blocked => Err(ErrorKind::BrokenPipe.into()),
@@ -222,7 +240,7 @@ impl Read for Fd {
 impl Write for Fd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.file {
-            Some(file) if self.writes => {
+            Some(file) if self.writes && !self.ended => {
                 let written = file.write(bytes);
                 self.blocked = matches!(&written, Err(error) if error.kind() == ErrorKind::WouldBlock);
                 written
@@ -287,7 +305,12 @@ impl Transport for Fd {
                 Ok(rustix::net::shutdown(file, rustix::net::Shutdown::Write)?)
             }
             Some(_) if !self.reads => {
-                self.file = None; // the poll forgets it by itself
+                self.ended = true;
+                // The poll forgets by itself what nobody has open any more; what its owner has must be taken out of it, and
+                // made as it was, in the end.
+                if !self.shared {
+                    self.file = None;
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -388,6 +411,24 @@ mod tests {
         file.seek(SeekFrom::Start(0)).unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "written");
+    }
+
+    #[test]
+    fn one_that_can_only_be_written_to_may_be_lent_again_and_again() {
+        // Of what can only be written to, this is what can't be opened a second time, whoever tries.
+        let writes = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let terminal = open("/dev/ptmx", writes, Mode::empty()).unwrap();
+        let communicator = Communicator::new().unwrap();
+        for _ in 0..3 {
+            let notes = Notes::default();
+            let id =
+                communicator.stream(Fd::borrow(&terminal).unwrap(), Lines::new(), notes.clone()).unwrap();
+            communicator.send(id, "x").unwrap();
+            assert!(communicator.shutdown_write(id));
+            communicator.run().unwrap();
+            assert_eq!(*notes.0.borrow(), ["closed: ended by the other side"]);
+            assert!(!flags(&terminal).unwrap().contains(OFlag::O_NONBLOCK));
+        }
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub fn pipe_pair() -> io::Result<(Duplex, Duplex)> {
 #[derive(Debug)]
 pub struct Duplex {
     input: Fd,
-    /// Gone when this side has ended its direction.
+    /// Gone when this side has ended its direction, unless its owner has it, too.
     output: Option<Fd>,
+    ended: bool,
     /// That nobody reads is no error.
     forgiving: bool,
 }
@@ -56,7 +57,7 @@ pub struct Duplex {
 impl Duplex {
     /// Reads from `input` and writes to `output`.
     pub fn new(input: Fd, output: Fd) -> Self {
-        Self { input, output: Some(output), forgiving: false }
+        Self { input, output: Some(output), ended: false, forgiving: false }
     }
 
     /// The standard input and output of this process.
@@ -85,11 +86,11 @@ impl Read for Duplex {
 impl Write for Duplex {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.output {
-            Some(output) => match output.write(bytes) {
+            Some(output) if !self.ended => match output.write(bytes) {
                 Err(error) if self.forgiving && error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
                 written => written,
             },
-            None => Err(ErrorKind::BrokenPipe.into()),
+            _ => Err(ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -130,10 +131,13 @@ impl Transport for Duplex {
         self.input.waiting()
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
-        if let Some(mut output) = self.output.take() {
-            output.shutdown_write()?;
+        let Some(output) = self.output.as_mut().filter(|_| !self.ended) else { return Ok(()) };
+        self.ended = true;
+        let ended = output.shutdown_write();
+        if !output.is_shared() {
+            self.output = None; // else it is taken out of the poll in the end
         }
-        Ok(())
+        ended
     }
 }
 
@@ -144,6 +148,7 @@ mod tests {
     use crate::{Closed, Communicator, Cx, Handler, HandlerResult, Id, on_item};
     use std::cell::RefCell;
     use std::rc::Rc;
+    use std::time::{Duration, Instant};
 
     #[derive(Clone, Default)]
     struct Notes {
@@ -258,5 +263,26 @@ mod tests {
                 assert_eq!(*notes.seen.borrow(), ["still here", "eof", "closed: closed by this program"]);
             }
         }
+    }
+
+    #[test]
+    fn a_lent_socket_in_both_places_is_taken_out_of_the_poll() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let communicator = Communicator::new().unwrap();
+        for _ in 0..2 {
+            let both = Duplex::new(Fd::borrow(&ours).unwrap(), Fd::borrow(&ours).unwrap());
+            let id = communicator.stream(both, Raw, on_item::<Raw, _>(|_, _| Ok(()))).unwrap();
+            communicator.turn(Some(Duration::ZERO)).unwrap();
+            assert!(communicator.shutdown_write(id));
+            communicator.turn(Some(Duration::ZERO)).unwrap();
+            assert!(communicator.remove(id));
+            communicator.turn(Some(Duration::ZERO)).unwrap();
+        }
+        // Nobody is woken for what comes then.
+        theirs.write_all(b"x").unwrap();
+        let (start, time) = (Instant::now(), Duration::from_millis(50));
+        communicator.after(time, |_| ());
+        communicator.turn(Some(Duration::from_secs(10))).unwrap();
+        assert!(start.elapsed() >= time, "woken after {:?}", start.elapsed());
     }
 }
