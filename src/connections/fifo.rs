@@ -187,7 +187,13 @@ impl Read for FifoReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self.fd.read(into)? {
             // So it is before the first writer, too.
-            0 if !into.is_empty() && !self.keeps && !self.fd.is_gone()? => Err(ErrorKind::WouldBlock.into()),
+            0 if !into.is_empty() && !self.keeps => {
+                if !self.fd.is_gone()? {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                // One may have come, written and gone since.
+                self.fd.read(into)
+            }
             got => Ok(got),
         }
     }
@@ -357,6 +363,34 @@ mod tests {
         }
         fn closed(&mut self, why: &Closed, _: &Cx<'_, Lines>) {
             self.0.borrow_mut().push(format!("closed: {why}"));
+        }
+    }
+
+    #[test]
+    fn what_a_writer_leaves_that_comes_and_goes_while_it_is_read_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        // They meet at the wrong moment once in some dozens of times.
+        for _ in 0..2000 {
+            let mut reader = Fifo::new(&path).reader_until_end().unwrap();
+            let begin = std::sync::Barrier::new(2);
+            let mut all = Vec::new();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begin.wait();
+                    fs::write(&path, "hello").unwrap();
+                });
+                begin.wait();
+                let mut some = [0; 64];
+                loop {
+                    match reader.read(&mut some) {
+                        Ok(0) => break,
+                        Ok(got) => all.extend_from_slice(&some[..got]),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                    }
+                }
+            });
+            assert_eq!(all, b"hello");
         }
     }
 
