@@ -11,7 +11,7 @@ use eventdispatcher::codec::{
 };
 use eventdispatcher::{
     Closed, Communicator, Cx, Fd, Handler, HandlerResult, Id, Limits, SendError, State, TcpConnect, Timeout,
-    Timeouts, Transport, WithDescriptors, tcp_stream, unix_stream,
+    Timeouts, Transport, WithDescriptors, on_item, tcp_stream, unix_stream,
 };
 use nix::sys::socket::{Backlog, listen};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -20,8 +20,8 @@ use std::fmt::Debug;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -761,6 +761,33 @@ fn every_codec_speaks_over_a_socket() {
 }
 
 // ---- transports -------------------------------------------------------------------------------------------------
+
+#[test]
+fn packets_in_a_descriptor_are_read_whole() {
+    for piped in [false, true] {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let (communicator, got) = (Communicator::new().unwrap(), Rc::new(Cell::new(0)));
+        let count = got.clone();
+        let handler = on_item::<Raw, _>(move |bytes: &[u8], _| {
+            count.set(count.get() + bytes.len());
+            Ok(())
+        });
+        let from = communicator.stream(Fd::new(OwnedFd::from(ours)).unwrap(), Raw, handler).unwrap();
+        let (to, mut far) = unix(&communicator, Raw, on_item::<Raw, _>(|_, _| Ok(())));
+        communicator.set_limits(to, Limits { high_water: 10, ..Limits::default() });
+        if piped {
+            communicator.pipe_to(from, to).unwrap();
+        }
+        for n in 1..=5 {
+            theirs.send(&[7; 10_000]).unwrap();
+            if piped {
+                assert_eq!(receive(&communicator, &mut far, 10_000), [7; 10_000]);
+            } else {
+                until(&communicator, || got.get() >= n * 10_000);
+            }
+        }
+    }
+}
 
 #[test]
 fn a_transport_tells_how_much_there_is_to_read() {

@@ -7,6 +7,7 @@ use mio::{Interest, Registry, Token};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,6 +49,8 @@ pub struct Fd {
     blocked: bool,
     /// Somebody else uses the same open file: it becomes blocking again.
     restore: bool,
+    /// What a read has no room for may be lost: of a packet, or of a record of a device.
+    cuts: bool,
     /// Its owner has the same open file.
     shared: bool,
     /// This side has ended the only direction that there is.
@@ -156,6 +159,11 @@ impl Fd {
         } else {
             Kind::Other
         };
+        let cuts = match kind {
+            Kind::File | Kind::Pipe => false,
+            Kind::Socket => getsockopt(&file, sockopt::SockType)? != SockType::Stream,
+            Kind::Other => !nix::unistd::isatty(&file).unwrap_or(false),
+        };
         let before = flags(&file)?;
         let access = before & OFlag::O_ACCMODE;
         fcntl(&file, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
@@ -170,6 +178,7 @@ impl Fd {
             always_ready: true,
             blocked: false,
             restore: false,
+            cuts,
             shared: false,
             ended: false,
         })
@@ -318,6 +327,9 @@ impl Transport for Fd {
     }
     fn waiting(&self) -> Option<usize> {
         waiting(self.file.as_ref()?)
+    }
+    fn loses_what_has_no_room(&self) -> bool {
+        self.cuts
     }
     fn resets_on_close(&self) -> bool {
         self.kind == Kind::Socket

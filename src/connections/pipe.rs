@@ -130,6 +130,9 @@ impl Transport for Duplex {
     fn waiting(&self) -> Option<usize> {
         self.input.waiting()
     }
+    fn loses_what_has_no_room(&self) -> bool {
+        self.input.loses_what_has_no_room()
+    }
     fn shutdown_write(&mut self) -> io::Result<()> {
         let Some(output) = self.output.as_mut().filter(|_| !self.ended) else { return Ok(()) };
         self.ended = true;

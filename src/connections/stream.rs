@@ -494,7 +494,8 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             if !may {
                 return Ok(Stop::Told);
             }
-            let asked = self.flow.ask(transport, room.min(CHUNK));
+            let room = if transport.loses_what_has_no_room() { CHUNK } else { room.min(CHUNK) };
+            let asked = self.flow.ask(transport, room);
             let into = &mut chunk[..asked];
             match transport.read(into) {
                 Ok(0) => return Ok(Stop::Eof),

@@ -60,6 +60,11 @@ pub trait Transport: Read + Write + 'static {
         None
     }
 
+    /// Whether a `read` loses what it has no room for, as with packets: it is always given all the room there is then.
+    fn loses_what_has_no_room(&self) -> bool {
+        self.carries_packets()
+    }
+
     /// Whether closing while input is unread destroys output that is still on its way, as TCP does: such a
     /// connection waits for the other side before it is closed.
     fn resets_on_close(&self) -> bool {
@@ -109,6 +114,9 @@ impl Transport for Box<dyn Transport> {
     }
     fn waiting(&self) -> Option<usize> {
         (**self).waiting()
+    }
+    fn loses_what_has_no_room(&self) -> bool {
+        (**self).loses_what_has_no_room()
     }
     fn resets_on_close(&self) -> bool {
         (**self).resets_on_close()

@@ -115,6 +115,9 @@ impl<T: Transport> Transport for Carrier<T> {
     fn waiting(&self) -> Option<usize> {
         either!(self, io => io.waiting())
     }
+    fn loses_what_has_no_room(&self) -> bool {
+        either!(self, io => io.loses_what_has_no_room())
+    }
     fn resets_on_close(&self) -> bool {
         either!(self, io => io.resets_on_close())
     }
@@ -201,6 +204,9 @@ impl<T: Transport> Transport for Behind<T> {
     }
     fn waiting(&self) -> Option<usize> {
         self.io.waiting()
+    }
+    fn loses_what_has_no_room(&self) -> bool {
+        self.io.loses_what_has_no_room()
     }
     fn resets_on_close(&self) -> bool {
         self.io.resets_on_close()

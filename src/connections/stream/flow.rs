@@ -37,7 +37,7 @@ impl Flow {
     /// How much to ask for, and at most.
     pub(super) fn ask(self, transport: &impl Transport, most: usize) -> usize {
         let usual = match self {
-            _ if transport.carries_packets() => return most,
+            _ if transport.loses_what_has_no_room() => return most,
             Self::Little => return LITTLE.min(most),
             Self::Much => MUCH.min(most),
             Self::Large => most,
