@@ -7,6 +7,7 @@ use eventdispatcher::{
     Blocking, BlockingError, Communicator, Handler, Pauses, PeerCredentials, Reconnect, Records, SendError,
     SeqPacket, UnixAddress, UnixBind, on_item,
 };
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, connect, send, socket};
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Duration;
@@ -243,4 +244,31 @@ fn many_connections_share_one_handler() {
     }
     until_empty(&communicator);
     assert_eq!(count.borrow().0, 5);
+}
+
+#[test]
+fn empty_packets_are_no_end_while_others_are_behind_them() {
+    for packets in [[&b"one"[..], b"", b"", b"last"], [b"", b"", b"", b"last"]] {
+        let communicator = Communicator::new().unwrap();
+        let log = Log::default();
+        let bound = UnixBind::automatic().bind_seqpacket().unwrap();
+        let address = bound.address().unwrap();
+        let notes = log.clone();
+        communicator
+            .listen(bound, move |client| {
+                client.serve(Records::new(), notes.probe(""))?;
+                Ok(())
+            })
+            .unwrap();
+        let name = SocketAddrUnix::new_abstract_name(address.as_abstract().unwrap()).unwrap();
+        let client = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        connect(&client, &name).unwrap();
+        for packet in packets {
+            send(&client, packet, SendFlags::empty()).unwrap();
+        }
+        drop(client);
+        until(&communicator, || log.has("closed: Eof"));
+        let got: Vec<String> = packets.iter().map(|packet| format!("{packet:?}")).collect();
+        assert_eq!(log.all()[1..5], got);
+    }
 }

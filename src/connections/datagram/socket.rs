@@ -4,7 +4,7 @@ use super::address::{self, Address};
 use super::frame::{Head, Kind};
 use super::late_errors;
 use super::waiting::{Sent, Waiting};
-use crate::connections::transport::{HeldBack, Transport};
+use crate::connections::transport::{HeldBack, Transport, waiting};
 use crate::connections::unix_bind::SocketFile;
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -111,7 +111,7 @@ impl<A: Address> Datagrams<A> {
         for _ in 0..TRIES {
             let room = &mut place[Head::<A>::SIZE..][..self.packet_max];
             let (length, from) = match address::receive(self.socket.as_fd(), room) {
-                Ok((0, _)) if A::CONNECTED && self.has_ended(room)? => return Ok(0),
+                Ok((0, _)) if A::CONNECTED && self.has_ended()? => return Ok(0),
                 Ok(received) => received,
                 Err(Errno::AGAIN) => return Err(ErrorKind::WouldBlock.into()),
                 Err(Errno::INTR) => continue,
@@ -136,17 +136,17 @@ impl<A: Address> Datagrams<A> {
         Err(ErrorKind::Interrupted.into())
     }
 
-    /// Whether nothing more can come: an empty packet looks the same.
-    fn has_ended(&self, room: &mut [u8]) -> io::Result<bool> {
+    /// Whether nothing more can come: an empty packet looks the same. After the last that is not empty nobody can tell empty ones from the
+    /// end.
+    fn has_ended(&self) -> io::Result<bool> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut ask = [PollFd::new(&*self.socket, PollFlags::RDHUP | PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut ask, Some(&now)))?;
         if !ask[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP) {
             return Ok(false);
         }
-        // Behind an empty packet there may be others.
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        Ok(rustix::io::retry_on_intr(|| rustix::net::recv(&*self.socket, &mut *room, flags))?.0 == 0)
+        // Behind an empty packet there may be others, the next of which may be empty, too.
+        Ok(waiting(&*self.socket).is_none_or(|bytes| bytes == 0))
     }
 
     /// Reads what the system reports about packets that were sent. Whether there was something.
