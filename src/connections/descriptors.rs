@@ -89,7 +89,8 @@ impl WithDescriptors {
         connected(address).map(Self::new)
     }
 
-    /// Sets how many descriptors may wait, either way; 64 unless set. A peer that sends more than are received ends the
+    /// Sets how many descriptors may wait, either way; 64 unless set. No more than 253 wait to be sent, as the system lets no more
+    /// travel together. A peer that sends more than are received ends the
     /// connection.
     #[must_use]
     pub fn most(self, most: usize) -> Self {
@@ -111,8 +112,10 @@ impl Descriptors {
     /// When as many wait as [may](WithDescriptors::most): it is closed.
     pub fn send(&self, descriptor: impl Into<OwnedFd>) -> io::Result<()> {
         let mut queues = self.0.borrow_mut();
-        if queues.to_send.len() >= queues.most {
-            let text = format!("{} descriptors wait to be sent", queues.most);
+        // All of them must go with the first byte that is sent, so as not to come after the item that says what they are.
+        let most = queues.most.min(AT_ONCE);
+        if queues.to_send.len() >= most {
+            let text = format!("{most} descriptors wait to be sent");
             return Err(io::Error::new(ErrorKind::QuotaExceeded, text));
         }
         queues.to_send.push_back(descriptor.into());

@@ -168,3 +168,27 @@ fn both_sides_know_who_the_other_is_while_they_talk() {
         assert_eq!((peer.pid, peer.uid, peer.gid), own);
     }
 }
+
+#[test]
+fn no_more_wait_to_be_sent_than_can_go_with_one_item() {
+    let communicator = Communicator::new().unwrap();
+    let (here, there) = unix_pair().unwrap();
+    let (here, there) = (WithDescriptors::new(here).most(400), WithDescriptors::new(there).most(400));
+    let descriptors = here.descriptors();
+    let log = Log::default();
+    let sender = communicator.stream(here, Lines::new(), on_item::<Lines, _>(|_, _| Ok(()))).unwrap();
+    let notes = log.clone();
+    let count = on_item::<Lines, _>(move |_, cx| {
+        let received = cx.about::<Descriptors>(cx.id()).ok_or("it carries none")?;
+        notes.say(std::iter::from_fn(|| received.receive()).count().to_string());
+        Ok(())
+    });
+    communicator.stream(there, Lines::new(), count).unwrap();
+    for round in 1..=2 {
+        let send = || descriptors.send(File::open("/dev/null").unwrap());
+        let sent = (0..300).take_while(|_| send().is_ok()).count();
+        communicator.send(sender, "here they are").unwrap();
+        until(&communicator, || log.len() == round);
+        assert_eq!(log.all()[round - 1], sent.to_string());
+    }
+}
