@@ -31,6 +31,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A call that fails so often in a row for what is not its own fault has to wait.
 const TRIES: usize = 16;
 
+/// A frame that a reader had no room for: so much of the buffer, of which so much is read.
+#[derive(Debug, Default)]
+struct Spill {
+    /// As long as the largest frame. To fill it anew for each packet would cost more than all else.
+    buffer: Vec<u8>,
+    end: usize,
+    done: usize,
+}
+
+impl Spill {
+    fn is_left(&self) -> bool {
+        self.done < self.end
+    }
+}
+
 /// A socket that sends and receives packets: a [`Transport`] for the codec [`Packets`](super::Packets).
 ///
 /// | made by | is |
@@ -47,7 +62,7 @@ pub struct Datagrams<A> {
     /// The system has reports about packets that were sent.
     late_errors: bool,
     /// A frame that a reader had no room for, and how much of it is read.
-    spill: (Vec<u8>, usize),
+    spill: Spill,
     /// A frame of which the end is still to come.
     cut: Vec<u8>,
     waiting: Waiting<A>,
@@ -77,7 +92,7 @@ impl<A: Address> Datagrams<A> {
             packet_max: PACKET_MAX,
             notices: VecDeque::new(),
             late_errors: false,
-            spill: (Vec::new(), 0),
+            spill: Spill::default(),
             cut: Vec::new(),
             waiting: Waiting::new(PATIENCE),
             emptied: false,
@@ -173,12 +188,13 @@ impl<A: Address> Datagrams<A> {
 
     /// Hands over what a reader had no room for.
     fn read_spill(&mut self, into: &mut [u8]) -> usize {
-        let (spill, done) = &mut self.spill;
-        let count = into.len().min(spill.len() - *done);
-        into[..count].copy_from_slice(&spill[*done..*done + count]);
+        let Spill { buffer, end, done } = &mut self.spill;
+        let count = into.len().min(*end - *done);
+        into[..count].copy_from_slice(&buffer[*done..*done + count]);
         *done += count;
-        if *done == spill.len() {
-            self.spill = Default::default();
+        // What a small packet leaves is there for the next one, most of it untouched; what a large one has filled is not kept.
+        if *done == *end && *end > PACKET_MAX {
+            self.spill = Spill::default();
         }
         count
     }
@@ -289,7 +305,7 @@ impl<A: Address> Read for Datagrams<A> {
     /// Reads as many packets as there is room for.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.emptied = false;
-        if !self.spill.0.is_empty() {
+        if self.spill.is_left() {
             return Ok(self.read_spill(into));
         }
         while self.late_errors && self.notices.len() < NOTICES_MAX {
@@ -304,11 +320,12 @@ impl<A: Address> Read for Datagrams<A> {
             } else if filled > 0 {
                 return Ok(filled);
             } else {
-                let mut spill = std::mem::take(&mut self.spill.0);
-                spill.resize(largest, 0);
-                let received = self.receive(&mut spill);
-                spill.truncate(*received.as_ref().unwrap_or(&0));
-                self.spill = (spill, 0);
+                let mut buffer = std::mem::take(&mut self.spill.buffer);
+                if buffer.len() < largest {
+                    buffer = vec![0; largest];
+                }
+                let received = self.receive(&mut buffer);
+                self.spill = Spill { buffer, end: *received.as_ref().unwrap_or(&0), done: 0 };
                 match received {
                     Ok(1..) => return Ok(self.read_spill(into)),
                     other => other,
@@ -409,7 +426,7 @@ impl<A: Address> Transport for Datagrams<A> {
             .then(|| HeldBack { bytes: self.waiting.bytes(), retry: self.waiting.retry() })
     }
     fn has_input(&self) -> bool {
-        self.late_errors || !self.notices.is_empty() || !self.spill.0.is_empty()
+        self.late_errors || !self.notices.is_empty() || self.spill.is_left()
     }
     fn about(&self) -> Option<Rc<dyn Any>> {
         if A::CONNECTED {
@@ -461,5 +478,36 @@ impl<A: Address> Datagrams<A> {
     /// As the system says.
     pub fn local_address(&self) -> io::Result<A> {
         self.control().local_address()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UnixBind;
+
+    #[test]
+    fn the_place_for_large_packets_is_made_once_for_small_ones_and_not_kept_after_a_large_one() {
+        let mut socket = UnixBind::automatic().bind_datagrams().unwrap().packet_max(LARGEST_MAX);
+        let mut sender = UnixBind::automatic().bind_datagrams().unwrap();
+        let to = socket.local_address().unwrap();
+        let mut into = vec![0; 256 << 10];
+        let mut pass = |bytes: &[u8]| {
+            let mut frame = vec![0; Head::<crate::UnixAddress>::SIZE];
+            frame.extend_from_slice(bytes);
+            let head = Head { kind: Kind::Whole, length: bytes.len(), address: to.clone() };
+            head.write(&mut frame);
+            assert_eq!(sender.write(&frame).unwrap(), frame.len());
+            let got = socket.read(&mut into).unwrap();
+            assert_eq!(into[Head::<crate::UnixAddress>::SIZE..got], *bytes);
+            socket.spill.buffer.as_ptr_range()
+        };
+        let first = pass(b"small");
+        assert_ne!(first.start, first.end, "it is kept");
+        for _ in 0..10 {
+            assert_eq!(pass(b"another one"), first);
+        }
+        pass(&[7; 100_000]);
+        assert_eq!(socket.spill.buffer.capacity(), 0);
     }
 }
