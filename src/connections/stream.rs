@@ -249,7 +249,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             if used >= seen {
                 seen = used.saturating_add(handler.look_ahead(&input[used..], cx));
                 // Only the items are held up: who looks ahead anew each time, and sends much each time, would never get one.
-                if let told @ Some(Stop::Told) = interrupted(transport, turn, cx) {
+                if cx.core(|core| core.interrupted())
+                    && let told @ Some(Stop::Told) = after_call(transport, turn, cx)
+                {
                     stop = told;
                     break;
                 }
@@ -275,9 +277,11 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 }
             }
             spent.callback();
-            stop = interrupted(transport, turn, cx);
-            if stop.is_some() {
-                break;
+            if cx.core(|core| core.interrupted()) {
+                stop = after_call(transport, turn, cx);
+                if stop.is_some() {
+                    break;
+                }
             }
             if used < input.len() && spent.all() {
                 stop = Some(Stop::Budget);
@@ -543,12 +547,9 @@ fn establish(transport: &mut impl Transport) -> io::Result<bool> {
     }
 }
 
-/// After a call of the handler: what has happened to its connection meanwhile, of which it must know before it goes on.
-#[inline]
-fn interrupted<C>(transport: &mut Option<impl Transport>, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Option<Stop> {
-    if !cx.core(|core| core.interrupted()) {
-        return None;
-    }
+/// After a call of the handler in which something has happened to its connection: whether it must know of that before it goes on.
+#[inline(never)]
+fn after_call<C>(transport: &mut Option<impl Transport>, turn: &Turn<'_>, cx: &Cx<'_, C>) -> Option<Stop> {
     if let Some(transport) = transport {
         write_own(transport, turn);
     }

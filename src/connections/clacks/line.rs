@@ -82,30 +82,11 @@ impl ClacksLines {
         self.room = bytes;
         self
     }
-}
 
-impl Default for ClacksLines {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Codec for ClacksLines {
-    type In<'a> = Line<'a>;
-    type Out<'a> = &'a [&'a [u8]];
-
-    fn decode<'a>(&'a mut self, input: &'a [u8]) -> Result<Decoded<Line<'a>>, DecodeError> {
-        let max = self.shared_max.as_ref().map_or(self.max, |max| max.get());
+    /// As [`decode`](Codec::decode), for what is not a line as most are.
+    #[inline(never)]
+    fn decode_other<'a>(&'a mut self, input: &'a [u8], max: usize) -> Result<Decoded<Line<'a>>, DecodeError> {
         let unseen = input.get(self.seen..).unwrap_or_default();
-        // Most lines end with CR LF, and have no other CR.
-        if self.seen == 0
-            && !self.skipping
-            && let Some(at) = memchr2(b'\r', b'\n', unseen)
-            && unseen[at..].starts_with(b"\r\n")
-            && (1..=max).contains(&at)
-        {
-            return Ok(Decoded::Item(Line::Line(&input[..at]), at + 2));
-        }
         let Some(end) = memchr(b'\n', unseen).map(|at| self.seen + at) else {
             self.seen = input.len();
             // One more for the CR before the LF that is still to come.
@@ -142,6 +123,32 @@ impl Codec for ClacksLines {
             line if over => Decoded::Item(Line::Over(line), used),
             line => Decoded::Item(Line::Line(line), used),
         })
+    }
+}
+
+impl Default for ClacksLines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Codec for ClacksLines {
+    type In<'a> = Line<'a>;
+    type Out<'a> = &'a [&'a [u8]];
+
+    fn decode<'a>(&'a mut self, input: &'a [u8]) -> Result<Decoded<Line<'a>>, DecodeError> {
+        let max = self.shared_max.as_ref().map_or(self.max, |max| max.get());
+        let unseen = input.get(self.seen..).unwrap_or_default();
+        // Most lines end with CR LF, and have no other CR.
+        if self.seen == 0
+            && !self.skipping
+            && let Some(at) = memchr2(b'\r', b'\n', unseen)
+            && unseen[at..].starts_with(b"\r\n")
+            && (1..=max).contains(&at)
+        {
+            return Ok(Decoded::Item(Line::Line(&input[..at]), at + 2));
+        }
+        self.decode_other(input, max)
     }
 
     #[inline]

@@ -426,8 +426,24 @@ impl Session {
         }
     }
 
+    #[inline]
+    fn line(&mut self, client: ClientIndex, line: &[u8], cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let flow = self.server.with(cx, |state, now, out| state.line(client, line, now, out));
+        if self.waits_for_login.is_some() {
+            self.trust(client);
+        }
+        self.follow(flow, cx);
+        Ok(())
+    }
+
     #[cold]
-    fn too_long(&self, is_link: bool, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+    fn is_link(&self, client: ClientIndex) -> bool {
+        self.server.0.borrow().state.is_link(client)
+    }
+
+    #[cold]
+    fn too_long(&self, client: ClientIndex, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
+        let is_link = self.is_link(client);
         let of = if is_link { ", and comes from a linked server, whose maxline must be higher" } else { "" };
         log::warn!("connection {}: a line is longer than maxline allows{of}, closed", cx.id());
         self.refuse(TOO_LONG, cx)
@@ -483,19 +499,11 @@ impl Handler<ClacksLines> for Session {
 
     fn message(&mut self, line: Line<'_>, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
         let Some(client) = self.client else { return Ok(()) };
-        let is_link = || self.server.0.borrow().state.is_link(client);
         match line {
+            Line::Line(line) => self.line(client, line, cx),
             // What another server sends may be a line of one of its clients with words before it.
-            Line::Over(_) if !is_link() => self.too_long(false, cx),
-            Line::Line(line) | Line::Over(line) => {
-                let flow = self.server.with(cx, |state, now, out| state.line(client, line, now, out));
-                if self.waits_for_login.is_some() {
-                    self.trust(client);
-                }
-                self.follow(flow, cx);
-                Ok(())
-            }
-            Line::TooLong => self.too_long(is_link(), cx),
+            Line::Over(line) if self.is_link(client) => self.line(client, line, cx),
+            Line::Over(_) | Line::TooLong => self.too_long(client, cx),
         }
     }
 
