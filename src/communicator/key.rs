@@ -1,5 +1,6 @@
 //! How connections and timers are named: by a slot and a generation, so that a stale name finds nothing.
 
+use super::timers::Handle;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -118,6 +119,13 @@ pub struct TimerId {
     pub(crate) index: u32,
     pub(crate) generation: u32,
     pub(crate) wall: bool,
+}
+
+impl TimerId {
+    /// Whether it is that one of those that follow the loop's clock.
+    pub(crate) fn is(self, handle: Handle) -> bool {
+        !self.wall && (self.index, self.generation) == (handle.index, handle.generation)
+    }
 }
 
 #[cfg(test)]

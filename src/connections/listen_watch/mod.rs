@@ -2,14 +2,14 @@
 
 mod look;
 
-use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, Turn, Written};
+use crate::communicator::{Closed, Communicator, Driver, Key, OutQueue, Outcome, TimerId, Turn, Written};
 use look::Look;
 use mio::event::Source;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// There is only one timer.
+/// There is only one timer of its own.
 const TAG: u64 = 0;
 
 /// A TCP address to be watched for a listener, of whatever process. Listeners that would get a connection to the address count:
@@ -88,7 +88,8 @@ impl Communicator {
         look: Look,
         call: impl FnMut(ListenChange, &Communicator) + 'static,
     ) -> io::Result<Key> {
-        let driver = OnListen { what, pause: what.first, there: false, look: Some(look), call: Some(call) };
+        let (look, call) = (Some(look), Some(call));
+        let driver = OnListen { what, pause: what.first, next: None, there: false, look, call };
         let key = self.add("listen watch", true, Box::new(driver))?;
         self.set_name(key, &what.address.to_string());
         self.timer(key, Duration::ZERO, TAG);
@@ -99,6 +100,8 @@ impl Communicator {
 struct OnListen<F> {
     what: ListenWatch,
     pause: Duration,
+    /// Its own timer, after the first one: the program may set others.
+    next: Option<TimerId>,
     /// Somebody listens, as far as was told.
     there: bool,
     look: Option<Look>,
@@ -111,8 +114,13 @@ impl<F: FnMut(ListenChange, &Communicator) + 'static> Driver for OnListen<F> {
     }
 
     fn ready(&mut self, turn: &Turn<'_>) -> Outcome {
+        let mut time = false;
         for &timer in turn.due {
-            turn.communicator.core(|core| core.take_timer(turn.key, timer));
+            let own = self.next.is_none_or(|next| next.is(timer));
+            time |= turn.communicator.core(|core| core.take_timer(turn.key, timer)).is_some() && own;
+        }
+        if !time {
+            return Outcome::Wait;
         }
         let (Some(look), Some(call)) = (&mut self.look, &mut self.call) else { return Outcome::Wait };
         let there = look.is_listening().unwrap_or_else(|error| {
@@ -123,7 +131,7 @@ impl<F: FnMut(ListenChange, &Communicator) + 'static> Driver for OnListen<F> {
         if changed {
             self.pause = self.what.first;
         }
-        turn.communicator.timer(turn.key, self.pause, TAG);
+        self.next = turn.communicator.timer(turn.key, self.pause, TAG);
         self.pause = (self.pause * 2).min(self.what.last);
         if changed {
             self.there = there;

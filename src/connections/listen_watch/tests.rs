@@ -164,3 +164,24 @@ fn its_own_call_may_switch_it_off_or_take_it_away() {
         listener = Some(TcpListener::bind(address).unwrap());
     }
 }
+
+#[test]
+fn other_calls_set_no_more_timers() {
+    let communicator = Communicator::new().unwrap();
+    let what = ListenWatch::new(([127, 0, 0, 1], 1).into()).pauses(3600 * 1000 * MS, 3600 * 1000 * MS);
+    let key = communicator.listen_watch(what, |_, _| ()).unwrap();
+    let timers = || communicator.core(|core| core.slot(key).unwrap().rest.timers.len());
+    until(&communicator, || communicator.wait_hint().is_some_and(|wait| wait > MS * 1000));
+    assert_eq!(timers(), 1);
+    // The program's own timers, and the timeouts of every connection.
+    for tag in [TAG, 7] {
+        communicator.timer(key, Duration::ZERO, tag);
+    }
+    communicator.set_timeouts(key, crate::Timeouts { idle: Some(MS), ..crate::Timeouts::default() });
+    for _ in 0..5 {
+        let turn = communicator.turn_number();
+        until(&communicator, || communicator.turn_number() > turn + 1);
+        communicator.turn(Some(2 * MS)).unwrap();
+    }
+    assert_eq!(timers(), 1);
+}
