@@ -54,6 +54,7 @@ impl Communicator {
             resume: false,
             flow: Flow::Little,
             asks_writing: false,
+            leaves: false,
         };
         let key = self.add(kind, false, Box::new(stream))?;
         if !packets {
@@ -85,6 +86,8 @@ pub(super) struct Stream<T, C, H> {
     flow: Flow,
     /// Writing may have failed, which comes to light when everything is read.
     asks_writing: bool,
+    /// It was closed before its layer was established.
+    leaves: bool,
 }
 
 /// Why reading stopped for this turn.
@@ -114,6 +117,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             resume: false,
             flow: Flow::Little,
             asks_writing: false,
+            leaves: false,
         }
     }
 
@@ -132,6 +136,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             resume: false,
             flow: Flow::Little,
             asks_writing: false,
+            leaves: false,
         };
     }
 
@@ -611,6 +616,13 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
     }
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {
+        if let (true, false, Some(transport)) = (self.leaves, self.established, &mut self.transport) {
+            // Closed while a layer shakes hands: what was sent before that still leaves.
+            self.established = establish(transport)?;
+            if !self.established && transport.wants_write() {
+                return Ok(Written { blocked: true, ..Written::default() });
+            }
+        }
         match &mut self.transport {
             Some(transport) if self.established => write_out(out, transport, budget),
             _ => Err(ErrorKind::NotConnected.into()),
@@ -638,7 +650,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Driver for Stream<T, C, H> {
         self.held = Vec::new();
         if let (false, Closed::Local, Some(transport)) = (self.established, &why, &mut self.transport) {
             // Closed before its first call: what is queued can be written all the same if there is nothing to wait for.
-            self.established = establish(transport).unwrap_or(false);
+            let established = establish(transport);
+            self.leaves = self.open && matches!(established, Ok(false));
+            self.established = established.unwrap_or(false);
         }
         if let Some(handler) = &mut self.handler {
             // Where it panics the handler stays, to be dropped later: a destructor that panics, too, would abort the process.

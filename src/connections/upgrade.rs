@@ -27,6 +27,9 @@ impl Communicator {
     /// Then the connection is being established anew, within [`Timeouts::connect`](crate::Timeouts::connect);
     /// [`Handler::upgraded`](crate::Handler::upgraded) tells when that is done.
     ///
+    /// When the connection is closed before that, what was sent before this call still leaves, if the layer says that it
+    /// [wants to write](Transport::wants_write) as long as what it is around does; what was sent after it leaves through the layer or not at all.
+    ///
     /// Usually a handler calls it when it gets the item after which the other side waits for the layer to begin. Bytes that
     /// are there already behind that item end the connection with an error: whoever sent them was not protected by the
     /// layer and must not seem so. A codec whose items have no end ([`Raw`](crate::codec::Raw)) can't see that.

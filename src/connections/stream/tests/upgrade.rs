@@ -1,13 +1,16 @@
 //! Layers that are put around the transport in mid-stream.
 
 use super::{Stage, open, stage};
-use crate::communicator::{Communicator, Cx, Handler, HandlerResult, Id, State, Timeouts, UpgradeError};
+use crate::communicator::{
+    Communicator, Cx, Handler, HandlerResult, Id, State, Timeouts, UpgradeError, on_item,
+};
 use crate::connections::{Transport, wire::wire};
 use crate::{UpgradeError::Busy, codec::Lines};
 use mio::event::Source;
 use std::any::Any;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -61,6 +64,9 @@ impl Transport for Capitals {
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.io.shutdown_write()
+    }
+    fn wants_write(&self) -> bool {
+        self.io.wants_write()
     }
     fn about(&self) -> Option<Rc<dyn Any>> {
         self.done.then(|| Rc::new("capitals are spoken") as Rc<dyn Any>)
@@ -292,4 +298,29 @@ fn a_layer_that_is_not_needed_any_more_is_dropped_when_the_callback_has_returned
     far.send(&communicator, id, "x\n");
     super::settle(&communicator);
     assert!(dropped.get() && far.state().closed);
+}
+
+#[test]
+fn what_was_sent_before_the_layer_leaves_though_it_is_closed_in_the_handshake() {
+    let communicator = Communicator::new().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let id = communicator
+        .stream(crate::unix_stream(ours).unwrap(), Lines::new(), on_item::<Lines, _>(|_, _| Ok(())))
+        .unwrap();
+    communicator.turn(Some(Duration::ZERO)).unwrap();
+    let line = "x".repeat(1 << 20);
+    communicator.send(id, &line).unwrap();
+    communicator.upgrade(id, capitals).unwrap();
+    communicator.send(id, "never without the layer").unwrap();
+    for _ in 0..3 {
+        communicator.turn(Some(Duration::ZERO)).unwrap();
+    }
+    communicator.close(id);
+    let reader = std::thread::spawn(move || {
+        let mut got = String::new();
+        theirs.read_to_string(&mut got).unwrap();
+        got
+    });
+    communicator.run().unwrap();
+    assert!(reader.join().unwrap() == line + "\n(");
 }
