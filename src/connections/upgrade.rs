@@ -184,6 +184,9 @@ impl<T: Transport> Transport for Behind<T> {
     fn source(&mut self) -> Option<&mut dyn Source> {
         self.io.source()
     }
+    fn carries_packets(&self) -> bool {
+        self.io.carries_packets()
+    }
     fn kind(&self) -> &'static str {
         self.io.kind()
     }
@@ -214,7 +217,89 @@ impl<T: Transport> Transport for Behind<T> {
     fn resets_on_close(&self) -> bool {
         self.io.resets_on_close()
     }
+    fn held_back(&self) -> Option<HeldBack> {
+        self.io.held_back()
+    }
+    fn has_input(&self) -> bool {
+        self.io.has_input()
+    }
     fn about(&self) -> Option<Rc<dyn Any>> {
         self.io.about()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Says everything that a transport can say, and nothing that one says unless it is written.
+    struct Says;
+
+    impl Read for Says {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl Write for Says {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Transport for Says {
+        fn source(&mut self) -> Option<&mut dyn Source> {
+            None
+        }
+        fn carries_packets(&self) -> bool {
+            true
+        }
+        fn kind(&self) -> &'static str {
+            "says"
+        }
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn wants_write(&self) -> bool {
+            true
+        }
+        fn short_read_means_empty(&self) -> bool {
+            true
+        }
+        fn waiting(&self) -> Option<usize> {
+            Some(7)
+        }
+        fn resets_on_close(&self) -> bool {
+            true
+        }
+        fn held_back(&self) -> Option<HeldBack> {
+            Some(HeldBack { bytes: 7, retry: Duration::from_secs(7) })
+        }
+        fn has_input(&self) -> bool {
+            true
+        }
+        fn about(&self) -> Option<Rc<dyn Any>> {
+            Some(Rc::new(7))
+        }
+    }
+
+    #[test]
+    fn what_a_transport_says_comes_through_whatever_is_around_it() {
+        fn check(io: &impl Transport) {
+            assert!(io.carries_packets() && io.loses_what_has_no_room() && io.wants_write());
+            assert!(io.short_read_means_empty() && io.resets_on_close() && io.has_input());
+            assert_eq!((io.kind(), io.waiting()), ("says", Some(7)));
+            assert_eq!(io.held_back().map(|held| held.bytes), Some(7));
+            assert!(io.about().is_some());
+        }
+        check(&Says);
+        check(&(Box::new(Says) as Box<dyn Transport>));
+        check(&Carrier::Own(Says));
+        check(&Carrier::<Says>::Layer(Box::new(Says)));
+        check(&Behind { io: Says, before: Vec::new(), done: 0 });
     }
 }
