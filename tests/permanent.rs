@@ -9,9 +9,10 @@ use eventdispatcher::{
     State, TcpConnect, Timeouts, ToFifo, ToUnix,
 };
 use std::cell::RefCell;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
@@ -392,4 +393,25 @@ fn a_name_is_dialled_anew_at_each_round() {
     until(&communicator, || seen.count("failed: could not connect: localhost:") >= 1);
     communicator.close(id);
     until_empty(&communicator);
+}
+
+#[test]
+fn a_tcp_connection_that_is_there_at_once_is_watched_as_any_other() {
+    let listener = listen(any_port());
+    let to = TcpConnect::from(listener.local_addr().unwrap());
+    let (communicator, _, seen) = start(to, quickly());
+    let mut peer = accept_tcp(&communicator, &listener);
+    until(&communicator, || seen.count("connected") == 1);
+    settle(&communicator);
+    // The poll is not asked when it can be written to, for which each answer of the other side would wake the loop.
+    let poll = communicator.as_fd().as_raw_fd();
+    let watched = fs::read_to_string(format!("/proc/self/fdinfo/{poll}")).unwrap();
+    let masks = watched.lines().filter_map(|line| line.split_once("events:")?.1.split_whitespace().next());
+    let masks: Vec<_> = masks.map(|mask| u32::from_str_radix(mask, 16).unwrap()).collect();
+    assert!(!masks.is_empty() && masks.iter().all(|mask| mask & 4 == 0), "{watched}");
+    // Of urgent data it tells, behind which more may be.
+    peer.write_all(b"one\n").unwrap();
+    rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+    peer.write_all(b"two\n").unwrap();
+    until(&communicator, || seen.count("two") == 1);
 }

@@ -140,9 +140,11 @@ struct Permanent<K: Connect, N, C, H> {
 }
 
 impl<K: Connect, N: FnMut() -> C, C: Codec, H: Handler<C>> Permanent<K, N, C, H> {
-    /// Takes what the connector has made, if it has.
-    fn take(&mut self, turn: &Turn<'_>) -> Result<(), Closed> {
-        let Some(arrived) = turn.communicator.core(|core| core.take_arrived(turn.key)) else { return Ok(()) };
+    /// Takes what the connector has made, if it has: whether it is there.
+    fn take(&mut self, turn: &Turn<'_>) -> Result<bool, Closed> {
+        let Some(arrived) = turn.communicator.core(|core| core.take_arrived(turn.key)) else {
+            return Ok(false);
+        };
         let Ok(made) = arrived.downcast::<io::Result<K::Transport>>() else {
             return Err(Closed::Connect(io::ErrorKind::Unsupported.into()));
         };
@@ -153,7 +155,17 @@ impl<K: Connect, N: FnMut() -> C, C: Codec, H: Handler<C>> Permanent<K, N, C, H>
             registry.register(source, turn.key.token(), interest(false)).map_err(Closed::Connect)?;
         }
         turn.communicator.core(|core| core.make_ready(turn.key, Ready::ADDED));
-        Ok(())
+        Ok(true)
+    }
+
+    /// What has connected in the call in which it came may still be registered for what it has waited for meanwhile.
+    fn settle(&mut self, turn: &Turn<'_>) -> io::Result<()> {
+        match self.stream.source() {
+            Some(source) => {
+                turn.communicator.registry().reregister(source, turn.key.token(), interest(false))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -170,12 +182,19 @@ impl<K: Connect, N: FnMut() -> C, C: Codec, H: Handler<C>> Driver for Permanent<
         if let Some(attempt) = turn.attempt {
             self.connect.connect(Attempt::new(turn.communicator, turn.key, attempt));
         }
-        if (turn.attempt.is_some() || turn.ready.has(Ready::ARRIVED))
-            && let Err(why) = self.take(turn)
+        let arrives = turn.attempt.is_some() || turn.ready.has(Ready::ARRIVED);
+        let came = match if arrives { self.take(turn) } else { Ok(false) } {
+            Ok(came) => came,
+            Err(why) => return Outcome::End(why),
+        };
+        let outcome = self.stream.ready(turn);
+        if came
+            && !self.stream.wants_write()
+            && let Err(error) = self.settle(turn)
         {
-            return Outcome::End(why);
+            return Outcome::End(Closed::Io(error));
         }
-        self.stream.ready(turn)
+        outcome
     }
 
     fn write(&mut self, out: &mut OutQueue, budget: usize) -> io::Result<Written> {

@@ -2,6 +2,7 @@
 
 use super::bind::{bind_to_device, tcp_socket};
 use super::connect::{Target, TcpConnect};
+use crate::communicator::interest;
 use crate::connections::resolve::Lookup;
 use crate::connections::transport::Transport;
 use mio::event::Source;
@@ -322,7 +323,7 @@ impl Race {
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let both = interest(true);
         self.running.iter_mut().try_for_each(|(_, stream)| stream.register(registry, token, both))
     }
 
@@ -360,7 +361,7 @@ fn attempt(to: &TcpConnect, address: SocketAddr, poll: Option<&(Registry, Token)
     }
     let mut stream = TcpStream::from_std(socket.into());
     if let Some((registry, token)) = poll {
-        registry.register(&mut stream, *token, Interest::READABLE | Interest::WRITABLE)?;
+        registry.register(&mut stream, *token, interest(true))?;
     }
     Ok(stream)
 }
