@@ -102,6 +102,7 @@ impl<K: Copy + Eq> State<K> {
         session.user = Some(user);
         self.sessions.enter(slot, Role::Member);
         self.grant(slot, permissions);
+        self.deliver_or_park(slot);
         self.reply(slot, &[b"OVERHEAD O Welcome!"], out);
     }
 

@@ -280,8 +280,7 @@ impl<K: Copy + Eq> State<K> {
         self.sessions.check_invariants();
         self.topics.check_invariants(|slot| {
             let session = self.sessions.get(slot);
-            let hears = session.permissions.allow(Permissions::READ) && session.link.is_none();
-            (!session.is_closing && hears).then_some(session.key)
+            (!session.is_closing && session.hears()).then_some(session.key)
         });
         assert!(self.refused.is_empty());
     }

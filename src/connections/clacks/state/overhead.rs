@@ -29,15 +29,27 @@ impl<K: Copy + Eq> State<K> {
         if !permissions.allow(Permissions::INTERCLACKS) {
             self.end_link(slot);
         }
+    }
+
+    /// New settings give the client these permissions. Who may not read any more gets no signals until it may again; but somebody who
+    /// logs in once more, as a user who may not, keeps what it listens to, as with the reference server.
+    pub(super) fn regrant(&mut self, slot: usize, permissions: Permissions) {
+        let could_read = self.sessions.get(slot).permissions.allow(Permissions::READ);
+        self.grant(slot, permissions);
+        if could_read && !permissions.allow(Permissions::READ) {
+            self.sessions.get_mut(slot).is_silenced = true;
+        }
         self.deliver_or_park(slot);
     }
 
-    /// Sees to it that signals are delivered to who may read and is no link. What others listen to is put aside, and counts again
-    /// when they may.
+    /// Sees to it that signals are delivered to who is neither silenced nor a link. What others listen to is put aside, and counts again
+    /// when they are neither any more.
     pub(super) fn deliver_or_park(&mut self, slot: usize) {
-        let session = self.sessions.get(slot);
-        if session.permissions.allow(Permissions::READ) && session.link.is_none() {
-            self.topics.unpark(session.key, slot);
+        let session = self.sessions.get_mut(slot);
+        session.is_silenced &= !session.permissions.allow(Permissions::READ);
+        let (key, hears) = (session.key, session.hears());
+        if hears {
+            self.topics.unpark(key, slot);
         } else if self.topics.is_listener(slot) {
             self.topics.park(slot);
         }

@@ -25,7 +25,7 @@ impl<K: Copy + Eq> State<K> {
                 continue;
             };
             match old.in_others(&user, &self.users) {
-                Some(permissions) => self.grant(slot, permissions),
+                Some(permissions) => self.regrant(slot, permissions),
                 None => {
                     self.dismiss(slot, b"QUIT", out);
                     sent_away += 1;

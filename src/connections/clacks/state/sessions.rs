@@ -86,6 +86,8 @@ pub(super) struct Session<K> {
     pub(super) list: Option<List>,
     /// What it is as a linked server; `None` for other clients.
     pub(super) link: Option<Box<Link>>,
+    /// New settings have taken the permission to read from it: it gets no signals.
+    pub(super) is_silenced: bool,
     /// It is the master of this server: this server has connected to it.
     pub(super) is_master: bool,
     /// Which server it is, if it is one of this kind.
@@ -138,6 +140,13 @@ pub(super) struct Sessions<K> {
     serial: u64,
 }
 
+impl<K> Session<K> {
+    /// Are the signals delivered that it listens to? A link gets all of them in another way.
+    pub(super) fn hears(&self) -> bool {
+        !self.is_silenced && self.link.is_none()
+    }
+}
+
 impl<K> Default for Sessions<K> {
     fn default() -> Self {
         Self { slots: Slab::new(), by_cid: BTreeMap::new(), groups: Default::default(), serial: 0 }
@@ -161,6 +170,7 @@ impl<K: Copy + Eq> Sessions<K> {
             is_closing: false,
             connected: now,
             ping: Ping { last: now, is_expected: true },
+            is_silenced: false,
             clock_offset: 0.0,
             list: None,
             link: None,
