@@ -132,6 +132,27 @@ impl OutQueue {
         std::mem::replace(self, Self { items, ..Self::default() })
     }
 
+    /// The queue of one that is permanent no more: what has begun stays whole, then comes the greeting, and the others unless they are
+    /// not to leave. Nobody asks for its items any more.
+    pub(crate) fn into_last(mut self, greeting: Self, alone: bool, spares: &mut Spares) -> Self {
+        let mut all = Self::default();
+        all.push(self.half(), spares);
+        if self.is_half() {
+            self.drop_first();
+        }
+        if alone {
+            self.clear(spares);
+        }
+        all.append(greeting, spares);
+        all.append(self, spares);
+        all
+    }
+
+    /// It is an ordinary queue from now on, whose items nobody asks for.
+    pub(crate) fn forget_items(&mut self) {
+        self.items = None;
+    }
+
     /// What was pushed last is an item.
     pub(crate) fn mark(&mut self, mark: Mark) {
         if let Some(items) = &mut self.items

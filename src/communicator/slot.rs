@@ -174,10 +174,22 @@ pub(crate) struct Slot<D> {
 
 const _: () = assert!(size_of::<Slot<[usize; 2]>>() == 128);
 
+/// What one that is permanent no more still has to say, before its queue.
+#[derive(Debug)]
+pub(crate) struct LastWords {
+    pub(crate) greeting: OutQueue,
+    /// The queue was held, and does not leave, but for an item that has begun.
+    pub(crate) alone: bool,
+}
+
 /// What not every call looks at. What is written with comes first.
 #[derive(Debug)]
 pub(crate) struct Rest {
     pub(crate) out: OutQueue,
+    /// `out` was taken, to be written.
+    pub(crate) is_out_taken: bool,
+    /// It ceased to be permanent meanwhile, and this is what comes of that.
+    pub(crate) last_words: Option<Box<LastWords>>,
     pub(crate) idle_since: u64,
     pub(crate) last_write: u64,
     /// When anything was written last; unlike `last_write`, never moved by a timeout.
@@ -239,6 +251,8 @@ impl<D> Slot<D> {
     ) -> Self {
         let rest = Rest {
             out: OutQueue::default(),
+            is_out_taken: false,
+            last_words: None,
             idle_since: now,
             last_write: now,
             told: now,

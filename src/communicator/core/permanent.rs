@@ -5,7 +5,7 @@ use crate::communicator::error::{Closed, SendError};
 use crate::communicator::key::Key;
 use crate::communicator::output::OutQueue;
 use crate::communicator::permanent::{Keep, Lost, Permanent, Reconnect};
-use crate::communicator::slot::{Phase, Ready};
+use crate::communicator::slot::{LastWords, Phase, Ready};
 use std::any::Any;
 use std::io;
 use std::mem::take;
@@ -194,18 +194,13 @@ impl<D, F> Core<D, F> {
             // What it has lost may still be there, if it was switched off since: nobody waits for that.
             slot.write_error.get_or_insert_with(|| io::ErrorKind::NotConnected.into());
         } else if permanent.holding || !permanent.greeting.is_empty() {
-            // What has begun stays whole, whatever else does not leave.
-            let mut all = OutQueue::default();
-            all.push(slot.rest.out.half(), spares);
-            if slot.rest.out.is_half() {
-                slot.rest.out.drop_first();
+            let words = LastWords { greeting: take(&mut permanent.greeting), alone: permanent.holding };
+            if slot.rest.is_out_taken {
+                slot.rest.last_words = Some(Box::new(words));
+            } else {
+                let out = take(&mut slot.rest.out);
+                slot.rest.out = out.into_last(words.greeting, words.alone, spares);
             }
-            if permanent.holding {
-                slot.rest.out.clear(spares);
-            }
-            all.append(take(&mut permanent.greeting), spares);
-            all.append(slot.rest.out.take(), spares);
-            slot.rest.out = all;
         }
         waste.extend(permanent.arrived);
         waste.extend(slot.rest.end.take().map(|end| Box::new(end) as Box<dyn Any>));

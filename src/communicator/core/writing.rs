@@ -206,7 +206,10 @@ impl<D, F> Core<D, F> {
         let last = if greets { slot.rest.out.is_empty() } else { !comes };
         let out = match &mut slot.permanent {
             Some(permanent) if greets => permanent.greeting.take(),
-            _ => slot.rest.out.take(),
+            _ => {
+                slot.rest.is_out_taken = true;
+                slot.rest.out.take()
+            }
         };
         Some(Writing {
             driver,
@@ -233,6 +236,7 @@ impl<D, F> Core<D, F> {
         let most = self.may_write(key);
         let slot = self.any(key).filter(|_| most > 0)?;
         let most = most.min(slot.may_leave());
+        slot.rest.is_out_taken = true;
         Some((slot.rest.out.take(), most))
     }
 
@@ -264,6 +268,12 @@ impl<D, F> Core<D, F> {
         else {
             return self.throw_away(result.err());
         };
+        slot.rest.is_out_taken = false;
+        if let Some(words) = slot.rest.last_words.take() {
+            out = out.into_last(words.greeting, words.alone, spares);
+        } else if slot.permanent.is_none() {
+            out.forget_items(); // it may have been permanent when this was taken
+        }
         // What is left is older than a layer that was asked for while it was written.
         let queue = match (&mut slot.upgrade, &mut slot.permanent) {
             (Some(upgrade), _) => &mut upgrade.before,
