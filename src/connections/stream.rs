@@ -157,9 +157,9 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             let offset = if in_front { kept } else { 0 };
             chunk[..offset].copy_from_slice(&self.held[..offset]);
             let asked = self.flow.ask(transport, chunk.len() - offset);
-            let got = match transport.read(&mut chunk[offset..offset + asked]) {
-                Ok(0) => return Ok(Stop::Eof),
-                Ok(got) => got,
+            let (got, empty) = match transport.read_noticing(&mut chunk[offset..offset + asked]) {
+                Ok((0, _)) => return Ok(Stop::Eof),
+                Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Stop::Empty),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     spent.callback();
@@ -171,7 +171,7 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
                 Err(error) => return Err(Closed::Io(error)),
             };
             // With a hang-up in sight the end must be read, too.
-            let empty = got < asked && !turn.ready.has(Ready::HANGUP) && transport.short_read_means_empty();
+            let empty = empty && !turn.ready.has(Ready::HANGUP);
             spent.bytes(got);
             let before = spent.callbacks();
             let (used, stop) = if in_front {
@@ -506,15 +506,14 @@ impl<T: Transport, C: Codec, H: Handler<C>> Stream<T, C, H> {
             let room = if transport.loses_what_has_no_room() { CHUNK } else { room.min(CHUNK) };
             let asked = self.flow.ask(transport, room);
             let into = &mut chunk[..asked];
-            match transport.read(into) {
-                Ok(0) => return Ok(Stop::Eof),
-                Ok(got) => {
+            match transport.read_noticing(into) {
+                Ok((0, _)) => return Ok(Stop::Eof),
+                Ok((got, empty)) => {
                     cx.core(|core| core.received(turn.key, got, 0));
                     cx.pass_on(turn.key, &into[..got]);
                     spent.bytes(got);
                     self.flow = Flow::after(got, got, 0);
-                    let short = got < into.len() && !turn.ready.has(Ready::HANGUP);
-                    if short && transport.short_read_means_empty() {
+                    if empty && !turn.ready.has(Ready::HANGUP) {
                         return Ok(Stop::Empty);
                     }
                 }

@@ -54,6 +54,16 @@ pub trait Transport: Read + Write + 'static {
         false
     }
 
+    /// Reads, and says whether that has emptied the source, for transports that learn it from the read itself: what is not sure is
+    /// `false`.
+    ///
+    /// # Errors
+    /// As `read`.
+    fn read_noticing(&mut self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        let got = self.read(into)?;
+        Ok((got, got < into.len() && self.short_read_means_empty()))
+    }
+
     /// How many bytes there are to read, if the system can tell. A read of more goes on with what comes meanwhile: with
     /// an other side that sends tiny packets as fast as they are read, that takes long.
     fn waiting(&self) -> Option<usize> {
@@ -111,6 +121,9 @@ impl Transport for Box<dyn Transport> {
     }
     fn short_read_means_empty(&self) -> bool {
         (**self).short_read_means_empty()
+    }
+    fn read_noticing(&mut self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        (**self).read_noticing(into)
     }
     fn waiting(&self) -> Option<usize> {
         (**self).waiting()

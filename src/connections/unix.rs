@@ -12,9 +12,12 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt};
-use rustix::net::{SocketFlags, SocketType, acceptfrom_with, connect, getsockname};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketFlags, SocketType, acceptfrom_with, connect,
+    getsockname, recvmsg,
+};
 use std::any::Any;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::marker::PhantomData;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -34,6 +37,15 @@ impl Transport for UnixStream {
     fn short_read_means_empty(&self) -> bool {
         // A read ends behind bytes with which a descriptor came, before those of another sender, and before urgent ones.
         waiting(self) == Some(0)
+    }
+    #[inline]
+    fn read_noticing(&mut self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        // Without a place for them, descriptors and senders that come along are dropped, and that is told: a call less. Urgent data
+        // are told by the poll.
+        let mut nothing = RecvAncillaryBuffer::default();
+        let length = into.len();
+        let got = recvmsg(&*self, &mut [IoSliceMut::new(into)], &mut nothing, RecvFlags::empty())?;
+        Ok((got.bytes, got.bytes < length && !got.flags.contains(ReturnFlags::CTRUNC)))
     }
     fn waiting(&self) -> Option<usize> {
         waiting(self)

@@ -115,6 +115,9 @@ impl<T: Transport> Transport for Carrier<T> {
     fn short_read_means_empty(&self) -> bool {
         either!(self, io => io.short_read_means_empty())
     }
+    fn read_noticing(&mut self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        either!(self, io => io.read_noticing(into))
+    }
     fn waiting(&self) -> Option<usize> {
         either!(self, io => io.waiting())
     }
