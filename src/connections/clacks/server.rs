@@ -443,9 +443,16 @@ impl Session {
 
     #[cold]
     fn too_long(&self, client: ClientIndex, cx: &Cx<'_, ClacksLines>) -> HandlerResult {
-        let is_link = self.is_link(client);
-        let of = if is_link { ", and comes from a linked server, whose maxline must be higher" } else { "" };
-        log::warn!("connection {}: a line is longer than maxline allows{of}, closed", cx.id());
+        let (is_link, is_known) = {
+            let state = &self.server.0.borrow().state;
+            (state.is_link(client), state.is_logged_in(client))
+        };
+        let what = match (is_link, is_known) {
+            (true, _) => "than maxline allows, and comes from a linked server, whose maxline must be higher",
+            (false, true) => "than maxline allows",
+            (false, false) => "than may come before the login",
+        };
+        log::warn!("connection {}: a line is longer {what}, closed", cx.id());
         self.refuse(TOO_LONG, cx)
     }
 

@@ -263,7 +263,11 @@ impl Master {
         let pause = self.uplink.pause.saturating_add(self.uplink.jitter.mul_f64(random_part()));
         let news = *self.last_failure.borrow() != why;
         if news {
-            log::warn!("master {}: {why}; trying again every {:?} or so", self.uplink, self.uplink.pause);
+            let every = match self.uplink.pause {
+                Duration::ZERO => "at once".to_owned(),
+                pause => format!("every {pause:?} or so"),
+            };
+            log::warn!("master {}: {why}; trying again {every}", self.uplink);
             why.clone_into(&mut self.last_failure.borrow_mut());
         } else {
             log::debug!("master {}: {why}; trying again in {pause:?}", self.uplink);
