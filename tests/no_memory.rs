@@ -382,7 +382,7 @@ fn starve(calls: &str, error: &str, when: &str, text: &str) -> Option<(usize, us
 #[test]
 fn a_call_that_fails_for_one_client_ends_that_one_and_no_other() {
     for (calls, error, when) in [
-        ("recvfrom", "ENOMEM", "5+23"),
+        ("recvmsg", "ENOMEM", "5+23"),
         ("sendto", "ENOMEM", "5+23"),
         ("sendto", "ENOBUFS", "5+23"),
         ("epoll_ctl", "ENOMEM", "3+4"),
